@@ -1,0 +1,1 @@
+//! Fixtures for tests: throw-away PostgreSQL, demo target, real-binary cluster.

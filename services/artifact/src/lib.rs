@@ -1,0 +1,1 @@
+//! The warehouse of the mesh: report bytes, their tallies and indexes.

@@ -1,0 +1,1 @@
+//! The memory of the mesh: the database and every rule that must hold in one transaction.

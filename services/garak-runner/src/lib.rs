@@ -1,0 +1,1 @@
+//! The hands of the mesh: runs garak, one probe at a time, and meets the target.

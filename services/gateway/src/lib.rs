@@ -1,0 +1,1 @@
+//! The face of the mesh: HTTP/JSON, gRPC and gRPC-Web for everyone outside.

@@ -1,0 +1,1 @@
+//! The brain of the mesh: validates, plans, leases, retries and follows scans. Keeps no state.

@@ -1,0 +1,1 @@
+//! What crosses services: contracts and end-to-end scans with real garak.
