@@ -21,12 +21,15 @@ fn main() -> anyhow::Result<()> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.binpb"), embedded)?;
 
+    // Full names let `json` find a message's descriptor.
+    let mut names = prost_build::Config::new();
+    names.enable_type_names();
     tonic_prost_build::configure()
         .build_transport(false)
         .bytes(".aegis.internal.artifact.v1.WriteUploadRequest.data")
         .bytes(".aegis.internal.artifact.v1.ReadSkeletonResponse.data")
         .bytes(".aegis.report.v1.ReadArtifactResponse.data")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds_with_config(compiler.file_descriptor_set(), names)?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! The modules follow the packages of `proto/`.
 
 pub mod ids;
+pub mod json;
 
 /// Every file of `proto/` and what it imports, as an encoded `google.protobuf.FileDescriptorSet`
 /// that keeps the `google.api.http` annotations.

@@ -23,16 +23,17 @@ pub mod line;
 mod lines;
 mod object;
 pub mod reader;
+mod survey;
 pub mod tally;
 
 pub use attempt::{Attempt, TextBounds};
 pub use compose::{Part, ReadRange, ScanIdentity, SeekSource, Selection};
 pub use error::{ComposeError, LineError, ReadError, ReportError};
 pub use grades::Grades;
-pub use hitlog::{HitlogReader, HitlogSummary};
+pub use hitlog::{HitlogPart, HitlogReader, HitlogSummary};
 pub use index::{Filter, Index, IndexError, IndexHeader, Outcome, Record};
-pub use reader::{Limits, Options, Reader, Summary};
-pub use tally::{DetectorTally, ProbeTally, Tally, Warning};
+pub use reader::{Limits, Options, Reader, Run, Summary, read};
+pub use tally::{AttemptCounts, DetectorTally, ProbeTally, Tally, Warning};
 
 /// The score from which on an output counts as hit when nothing else was
 /// configured: garak's own default of `run.eval_threshold`.

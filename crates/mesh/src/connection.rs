@@ -1,0 +1,192 @@
+//! Connections: HTTP/2 alone, with keepalive and a largest age, and a shutdown that is over in
+//! time.
+//!
+//! hyper is used directly, for three things that tonic 0.14.9's own server does: it ends calls
+//! by `grpc-timeout` with CANCELLED from outside of any layer; with `max_connection_age_grace` it
+//! cuts connections without having sent GOAWAY; and its shutdown waits for open streams for ever.
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use hyper::server::conn::http2;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+use crate::Shutdown;
+
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+const MAX_STREAMS: u32 = 1024;
+const MAX_CONNECTIONS: usize = 1024;
+/// How long to wait after an accept that failed (no file descriptors left, mostly).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long tasks get to notice that they were cut off.
+const CUT_BOUND: Duration = Duration::from_secs(1);
+/// Far enough to be never: an `Instant` that cannot overflow.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// After this age a connection gets GOAWAY; zero is never.
+    pub(crate) max_age: Duration,
+    /// After GOAWAY, on age or shutdown, a connection has this long to finish its calls.
+    pub(crate) grace: Duration,
+}
+
+/// Accepts connections until `shutdown`, then lets the calls under way finish within the grace,
+/// then cuts them off. Returns with no task left.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    routes: axum::Router,
+    bounds: Bounds,
+    shutdown: Shutdown,
+) {
+    let server = Server {
+        routes,
+        bounds,
+        shutdown,
+        cut: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+    };
+    server.accept(listener).await;
+    server.drain().await;
+}
+
+#[derive(Clone)]
+struct Server {
+    routes: axum::Router,
+    bounds: Bounds,
+    shutdown: Shutdown,
+    /// Drops connections and handlers.
+    cut: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    /// Returns when it is time to stop; the listener is closed then.
+    async fn accept(&self, listener: TcpListener) {
+        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        loop {
+            let next = self.shutdown.until(next(&listener, &room)).await;
+            match next {
+                None => return,
+                Some(Ok((stream, permit))) => self.spawn(stream, permit),
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+        let server = self.clone();
+        self.executor().spawn(async move {
+            server.connection(stream).await;
+            drop(permit);
+        });
+    }
+
+    fn executor(&self) -> Executor {
+        Executor {
+            tasks: self.tasks.clone(),
+            cut: self.cut.clone(),
+        }
+    }
+
+    async fn connection(self, stream: TcpStream) {
+        let mut builder = http2::Builder::new(self.executor());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES);
+        let service = TowerToHyperService::new(self.routes.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+
+        let age = match self.bounds.max_age {
+            Duration::ZERO => NEVER,
+            age => age,
+        };
+        let end = tokio::select! {
+            ended = &mut connection => return log(ended),
+            () = self.shutdown.triggered() => Instant::now(),
+            () = sleep_until(Instant::now() + age) => Instant::now(),
+        };
+        connection.as_mut().graceful_shutdown();
+        if let Ok(ended) = tokio::time::timeout_at(end + self.bounds.grace, connection).await {
+            log(ended);
+        }
+    }
+
+    async fn drain(&self) {
+        self.tasks.close();
+        if timeout(self.bounds.grace, self.tasks.wait()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(tasks = self.tasks.len(), "cutting off what did not end in time");
+        self.cut.cancel();
+        if timeout(CUT_BOUND, self.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = self.tasks.len(), "handlers block their threads");
+        }
+    }
+}
+
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = room.clone().acquire_owned().await;
+    let permit = permit.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    stream.set_nodelay(true)?;
+    Ok((stream, permit))
+}
+
+fn log(ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        // A peer that vanished or spoke no HTTP/2; its calls say it themselves.
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// Runs what hyper spawns (a task for each call), so that a cut reaches the handlers too.
+#[derive(Clone)]
+struct Executor {
+    tasks: TaskTracker,
+    cut: CancellationToken,
+}
+
+impl Executor {
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, work: F) {
+        let cut = self.cut.clone();
+        let work = async move {
+            cut.run_until_cancelled(work).await;
+        };
+        self.tasks.spawn(work.in_current_span());
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for Executor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, work: F) {
+        self.spawn(async move {
+            work.await;
+        });
+    }
+}

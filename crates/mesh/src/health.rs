@@ -1,0 +1,127 @@
+//! `grpc.health.v1`, starting NOT_SERVING: tonic-health's own reporter starts `""` as SERVING,
+//! which would let traffic in before the first migration ran.
+
+use std::{collections::BTreeSet, pin::Pin, sync::Arc};
+
+use futures_util::{Stream, StreamExt};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
+use tonic::{Request, Response, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_server::{self, HealthServer},
+};
+
+use crate::Error;
+
+/// Whether the server takes calls; clones share it. All services of one server rise and fall
+/// together, and `""` with them.
+#[derive(Debug, Clone)]
+pub struct Health(watch::Sender<State>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    NotServing,
+    Serving,
+    /// The server stops: watches end.
+    Ended,
+}
+
+impl Health {
+    pub(crate) fn new() -> Self {
+        Self(watch::Sender::new(State::NotServing))
+    }
+
+    /// Lets traffic in.
+    pub fn set_serving(&self) {
+        self.set(State::Serving);
+    }
+
+    /// Keeps traffic away.
+    pub fn set_not_serving(&self) {
+        self.set(State::NotServing);
+    }
+
+    /// Whether traffic is let in.
+    pub fn is_serving(&self) -> bool {
+        *self.0.borrow() == State::Serving
+    }
+
+    /// For good: nothing serves after this, and watches end.
+    pub(crate) fn end(&self) {
+        self.set(State::Ended);
+    }
+
+    fn set(&self, state: State) {
+        self.0.send_if_modified(|now| {
+            let changes = *now != state && *now != State::Ended;
+            if changes {
+                *now = state;
+            }
+            changes
+        });
+    }
+
+    pub(crate) fn service(
+        &self,
+        names: impl IntoIterator<Item = &'static str>,
+    ) -> HealthServer<impl health_server::Health> {
+        let names = Arc::new(names.into_iter().chain([""]).collect());
+        let states = self.0.subscribe();
+        HealthServer::new(Service { names, states })
+    }
+}
+
+struct Service {
+    names: Arc<BTreeSet<&'static str>>,
+    states: watch::Receiver<State>,
+}
+
+impl Service {
+    fn check_name(&self, request: &Request<HealthCheckRequest>) -> Result<(), Error> {
+        let name = request.get_ref().service.as_str();
+        if self.names.contains(name) {
+            return Ok(());
+        }
+        Err(Error::not_found("service", name))
+    }
+}
+
+fn response(state: State) -> HealthCheckResponse {
+    let status = match state {
+        State::Serving => ServingStatus::Serving,
+        State::NotServing | State::Ended => ServingStatus::NotServing,
+    };
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+#[tonic::async_trait]
+impl health_server::Health for Service {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        self.check_name(&request)?;
+        Ok(Response::new(response(*self.states.borrow())))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        self.check_name(&request)?;
+        let mut over = false;
+        let states = WatchStream::new(self.states.clone())
+            .take_while(move |state| {
+                let goes_on = !over;
+                over = *state == State::Ended;
+                std::future::ready(goes_on)
+            })
+            .map(|state| Ok(response(state)));
+        Ok(Response::new(Box::pin(states)))
+    }
+}

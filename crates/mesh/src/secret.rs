@@ -1,0 +1,112 @@
+//! Text that must not be seen.
+
+use std::{fmt, path::PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// What is shown in a secret's place.
+pub(crate) const MASK: &str = "***";
+
+/// A credential. In a configuration it is a string, or `{ file = "PATH" }` for the first line of
+/// a file. Shown, logged and serialized it is `***`. There are no default secrets: a mask never
+/// becomes a value.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a credential.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The credential itself, for the one place that sends or compares it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(MASK)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(MASK)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a string, or { file = \"PATH\" }")]
+enum Source {
+    Text(String),
+    File(SecretFile),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SecretFile {
+    file: PathBuf,
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = match Source::deserialize(deserializer)? {
+            Source::Text(text) => text,
+            Source::File(SecretFile { file }) => first_line(&file).map_err(|e| {
+                de::Error::custom(format!("cannot read the secret in {}: {e}", file.display()))
+            })?,
+        };
+        if text.is_empty() {
+            return Err(de::Error::custom("a secret must not be empty"));
+        }
+        if text == MASK {
+            return Err(de::Error::custom("\"***\" is a mask, not a secret"));
+        }
+        Ok(Self(text))
+    }
+}
+
+fn first_line(file: &std::path::Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(file)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_shows_it() {
+        let secret = Secret::new("hunter2");
+        let shown = format!(
+            "{secret} {secret:?} {:?} {}",
+            Some(&secret),
+            serde_json::to_string(&secret).expect("serializes")
+        );
+        assert!(!shown.contains("hunter2"), "{shown}");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn from_text_or_file_and_never_empty() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("token");
+        std::fs::write(&file, "hunter2\n").expect("written");
+        let from_file = serde_json::json!({ "file": file });
+        let secret: Secret = serde_json::from_value(from_file).expect("reads the file");
+        assert_eq!(secret.expose(), "hunter2");
+        let secret: Secret = serde_json::from_str("\"x\"").expect("a string");
+        assert_eq!(secret.expose(), "x");
+        for bad in ["\"\"", "\"***\"", "7", r#"{"file":"/nowhere/x"}"#, r#"{"f":"x"}"#] {
+            assert!(serde_json::from_str::<Secret>(bad).is_err(), "{bad}");
+        }
+    }
+}

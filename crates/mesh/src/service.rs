@@ -1,0 +1,115 @@
+//! The `main` of a service.
+
+use std::{fmt, future::Future, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{ConfigError, Shutdown, TelemetryConfig, config, shutdown, spawn, telemetry};
+
+/// The exit code of a bad configuration (EX_USAGE of sysexits.h).
+pub const EXIT_CONFIG: u8 = 64;
+
+/// A service's whole configuration. Needs `#[serde(default)]` on it and on the tables in it.
+pub trait ServiceConfig: DeserializeOwned + Serialize + Default {
+    /// What is logged and where traces go.
+    fn telemetry(&self) -> &TelemetryConfig;
+
+    /// Refuses values that do not go together, before anything is bound or opened; at the least
+    /// [`crate::ServerConfig::validate`].
+    fn validate(&self) -> Result<(), ConfigError>;
+}
+
+/// What every service's command line takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ServiceArgs {
+    /// A TOML file with the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Prints the effective configuration, with secrets masked, and exits.
+    #[arg(long)]
+    pub dump_config: bool,
+}
+
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct CommandLine {
+    #[command(flatten)]
+    args: ServiceArgs,
+}
+
+/// Runs a service: command line, configuration, telemetry, runtime, signals, then `run`. The first
+/// SIGINT or SIGTERM triggers the shutdown, a second ends the process at once with 130.
+///
+/// Exits with 0 when `run` ends well, 1 when it fails, 64 when the configuration is no good (before
+/// anything is bound), 2 on a bad command line.
+pub fn main_with<T, F, Fut, E>(service: &'static str, run: F) -> ExitCode
+where
+    T: ServiceConfig,
+    F: FnOnce(T, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    let args = CommandLine::parse().args;
+    match prepare::<T>(service, &args) {
+        Err(error) => complain(service, &error, EXIT_CONFIG),
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(config)) => start(service, config, run),
+    }
+}
+
+/// Loads and checks; `None` if it was only to be shown.
+fn prepare<T: ServiceConfig>(service: &str, args: &ServiceArgs) -> Result<Option<T>, ConfigError> {
+    let config: T = config::load(service, args.config.as_deref(), environment())?;
+    config.validate()?;
+    if args.dump_config {
+        print!("{}", config::dump(&config)?);
+        return Ok(None);
+    }
+    Ok(Some(config))
+}
+
+/// The environment, without variables that are not UTF-8: none of ours are.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        Some((name, value.into_string().ok()?))
+    })
+}
+
+fn start<T, F, Fut, E>(service: &'static str, config: T, run: F) -> ExitCode
+where
+    T: ServiceConfig,
+    F: FnOnce(T, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(service, &error, 1),
+    };
+    // Entered, because the trace exporter needs a runtime.
+    let entered = runtime.enter();
+    let guard = match telemetry::init(service, config.telemetry()) {
+        Ok(guard) => guard,
+        Err(error) => return complain(service, &error, EXIT_CONFIG),
+    };
+    let ended = runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        let _signals = spawn("signals", shutdown::signals(shutdown.clone()));
+        run(config, shutdown).await
+    });
+    drop(guard);
+    drop(entered);
+    // Blocking work that hangs must not hold up the end of the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(service, &error, 1),
+    }
+}
+
+fn complain(service: &str, error: &impl fmt::Display, code: u8) -> ExitCode {
+    eprintln!("aegis-{service}: {error}");
+    ExitCode::from(code)
+}

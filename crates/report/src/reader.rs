@@ -1,0 +1,222 @@
+//! One pass over a report: check every line, count, and note where attempts lie.
+
+use std::io::BufRead;
+
+use crate::DEFAULT_EVAL_THRESHOLD;
+use crate::error::{LineError, ReadError, ReportError};
+use crate::index::Index;
+use crate::line::{self, Entry};
+use crate::lines::{Line, Lines};
+use crate::survey::{Refusal, Survey};
+use crate::tally::{Tally, Warning};
+
+/// What a report may have at most. A report beyond is refused, so memory is
+/// bounded whatever is uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a line with its line break.
+    pub max_line_bytes: usize,
+    /// Completed attempts; 40 bytes of memory each.
+    pub max_attempts: usize,
+    /// Probes.
+    pub max_probes: usize,
+    /// Pairs of a probe and a detector.
+    pub max_detectors: usize,
+    /// Lines other than attempts; 24 bytes of memory each.
+    pub max_skeleton_lines: usize,
+}
+
+impl Default for Limits {
+    /// 32 MiB a line, 1,048,576 completed attempts, 4,096 probes, 16,384 pairs
+    /// of a probe and a detector, 65,536 other lines.
+    fn default() -> Self {
+        Self {
+            max_line_bytes: 32 << 20,
+            max_attempts: 1 << 20,
+            max_probes: 1 << 12,
+            max_detectors: 1 << 14,
+            max_skeleton_lines: 1 << 16,
+        }
+    }
+}
+
+/// How to read a report.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// The run's `eval_threshold`: a score from here on is a hit. It decides
+    /// outcomes in the index and the cross-check, not the tally.
+    pub eval_threshold: f64,
+    /// What the report may have at most.
+    pub limits: Limits,
+}
+
+impl Default for Options {
+    /// [`DEFAULT_EVAL_THRESHOLD`] and the default [`Limits`].
+    fn default() -> Self {
+        Self {
+            eval_threshold: DEFAULT_EVAL_THRESHOLD,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What is known of a report after it was read to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    /// Lines, blank ones included.
+    pub lines: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// What the `eval` lines say, and counts of attempts.
+    pub tally: Tally,
+    /// Where completed attempts and other lines lie.
+    pub index: Index,
+    /// The run.
+    pub run: Run,
+    /// What does not add up.
+    pub warnings: Vec<Warning>,
+}
+
+/// What a report says about its run; strings are empty when it does not. They
+/// are at most 256 bytes long.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Run {
+    /// garak's run id, a UUID.
+    pub run_id: String,
+    /// Version of the garak that ran.
+    pub garak_version: String,
+    /// Local time without a zone, ISO 8601.
+    pub start_time: String,
+    /// Local time without a zone, ISO 8601.
+    pub end_time: String,
+    /// Whether there is a `completion` line: the run came to its end.
+    pub is_completed: bool,
+    /// Whether there is a `digest` line.
+    pub has_digest: bool,
+}
+
+/// Reads a report while it arrives, in chunks of any size.
+///
+/// Holds no more than one unfinished line and what [`Limits`] allows. The
+/// order of lines is not checked. Blank lines are skipped, as garak does.
+///
+/// ```
+/// use aegis_report::{Options, Reader};
+/// let mut reader = Reader::new(Options::default());
+/// reader.push(br#"{"entry_type": "init", "run": "r1"}"#)?;
+/// reader.push(b"\n")?;
+/// assert_eq!(reader.finish()?.lines, 1);
+/// # Ok::<(), aegis_report::ReportError>(())
+/// ```
+#[derive(Debug)]
+pub struct Reader {
+    lines: Lines,
+    survey: Survey,
+    refused: Option<ReportError>,
+}
+
+impl Reader {
+    /// A reader at the start of a report.
+    pub fn new(options: Options) -> Self {
+        Self {
+            lines: Lines::new(options.limits.max_line_bytes),
+            survey: Survey::new(options),
+            refused: None,
+        }
+    }
+
+    /// Takes the next bytes of the report.
+    ///
+    /// # Errors
+    /// As soon as a line is refused; from then on always the same error.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), ReportError> {
+        if let Some(error) = &self.refused {
+            return Err(error.clone());
+        }
+        let survey = &mut self.survey;
+        let pushed = self.lines.push(chunk, |line| take(survey, line));
+        self.refused = pushed.as_ref().err().cloned();
+        pushed
+    }
+
+    /// Ends the report. Its last line needs no line break if it is the digest,
+    /// which garak writes so.
+    ///
+    /// # Errors
+    /// [`ReportError::Truncated`] if the report ends within a line; the error
+    /// of [`Reader::push`] if there was one.
+    pub fn finish(mut self) -> Result<Summary, ReportError> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let mut lines = self.lines.count();
+        if let Some(line) = self.lines.finish() {
+            take_last(&mut self.survey, line)?;
+            lines += 1;
+        }
+        Ok(self.survey.finish(lines, self.lines.bytes()))
+    }
+
+    /// How many bytes were taken so far.
+    pub fn bytes(&self) -> u64 {
+        self.lines.bytes()
+    }
+
+    /// The memory held for an unfinished line: at most twice
+    /// [`Limits::max_line_bytes`].
+    pub fn retained_bytes(&self) -> usize {
+        self.lines.retained_bytes()
+    }
+}
+
+/// Reads a whole report.
+///
+/// # Errors
+/// [`ReadError::Io`] from `input`, [`ReadError::Report`] if it is refused.
+pub fn read(mut input: impl BufRead, options: Options) -> Result<Summary, ReadError> {
+    let mut reader = Reader::new(options);
+    loop {
+        let chunk = input.fill_buf()?;
+        if chunk.is_empty() {
+            return Ok(reader.finish()?);
+        }
+        reader.push(chunk)?;
+        let taken = chunk.len();
+        input.consume(taken);
+    }
+}
+
+fn take(survey: &mut Survey, line: Line<'_>) -> Result<(), ReportError> {
+    if line.is_blank() {
+        return Ok(());
+    }
+    let entry = line::parse(line.bytes).map_err(|error| line.malformed(error))?;
+    survey.take(&line, entry).map_err(|refusal| match refusal {
+        Refusal::Line(error) => line.malformed(error),
+        Refusal::Full { what, limit } => ReportError::TooMany {
+            line: line.number,
+            offset: line.offset,
+            what,
+            limit,
+        },
+    })
+}
+
+/// The line without a line break at the end: garak writes only the digest so,
+/// so anything else has lost bytes.
+fn take_last(survey: &mut Survey, line: Line<'_>) -> Result<(), ReportError> {
+    if line.is_blank() {
+        return Ok(());
+    }
+    match line::parse(line.bytes) {
+        Ok(Entry::Digest) => take(survey, line),
+        // Stopped at the very end: "-" or "tru" might have gone on.
+        Err(LineError::Malformed { column, .. }) if column + 1 < line.bytes.len() => {
+            take(survey, line)
+        }
+        Ok(_) | Err(_) => Err(ReportError::Truncated {
+            line: line.number,
+            offset: line.offset + u64::from(line.length),
+        }),
+    }
+}
