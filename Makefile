@@ -14,7 +14,7 @@ BASELINE := tests/contracts/baseline.binpb
 
 export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
-export AEGIS_GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
+export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
 .PHONY: help demo test bench build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
 
@@ -44,12 +44,11 @@ lint-proto: $(TOOLS)/uv.done
 	$(BUF) breaking --against $(BASELINE)
 
 lint-python: $(TOOLS)/garak.done
-	$(TOOLS)/python/bin/ruff check $(PYTHON_SIDE)
-	$(TOOLS)/python/bin/ruff format --check $(PYTHON_SIDE)
-	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/mypy --python-executable $(AEGIS_GARAK_PYTHON) aegis_garak
+	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/ruff check . && $(TOOLS)/python/bin/ruff format --check .
+	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/mypy --strict aegis_garak tests
 
 test-python: $(TOOLS)/garak.done
-	cd $(PYTHON_SIDE) && PYTHONPATH=$(TOOLS)/python/lib/python3.11/site-packages $(AEGIS_GARAK_PYTHON) -m pytest -q
+	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/pytest
 
 test-rust: $(TOOLS)/garak.done $(TOOLS)/postgres.done
 	cargo build --workspace --bins --locked

@@ -1,0 +1,1 @@
+"""Drives an unmodified garak: one warm process, one forked child per job, structured events, named reasons."""

@@ -1,0 +1,81 @@
+//! One probe's run, as a lease asks for it.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::plugin_name::PluginName;
+
+/// Everything a run of one probe is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeWork {
+    /// The probe.
+    pub probe: PluginName,
+    /// The detectors to run; empty means the probe's own.
+    pub detectors: Vec<PluginName>,
+    /// What the probe is sent to.
+    pub target: Target,
+    /// garak's options that the scan sets.
+    pub options: ScanOptions,
+    /// Calls in flight that this run may use, at least 1.
+    pub max_in_flight: u32,
+    /// Seed of the run, 0 to 2^32-1.
+    pub seed: u32,
+    /// A detector's score at or above it is a hit, 0 to 1.
+    pub eval_threshold: f64,
+    /// How long the target may stay without one good answer.
+    pub patience: Duration,
+    /// Longest run time.
+    pub timeout: Duration,
+}
+
+/// A garak generator and what it talks to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// The generator, such as "openai.OpenAICompatible".
+    pub generator: PluginName,
+    /// Model or endpoint; garak's `target_name`.
+    pub name: String,
+    /// The generator's options.
+    pub options: Map<String, Value>,
+    /// Name of the environment variable that holds the key, without "env:".
+    pub secret: Option<String>,
+}
+
+/// The scan's options beyond target and probe. Unset leaves garak's default.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ScanOptions {
+    /// Outputs per prompt.
+    pub generations: Option<u32>,
+    /// "buffs.lowercase" or "buffs.lowercase.Lowercase".
+    pub buffs: Vec<String>,
+    /// Send the unbuffed prompt too.
+    pub buffs_include_original_prompt: Option<bool>,
+    /// Run the probe's extended detectors too.
+    pub extended_detectors: Option<bool>,
+    /// Take the prompt off the front of an output.
+    pub deprefix: Option<bool>,
+    /// Sent to the target before each prompt.
+    pub system_prompt: Option<String>,
+    /// Options of probes, detectors and buffs, nested as garak takes them.
+    pub plugin_options: Map<String, Value>,
+}
+
+/// Why work is not done here: a permanent failure of its task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// UPPER_SNAKE.
+    pub reason: &'static str,
+    /// Our own words; names may be in it, values never.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The garak runner as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aegis_mesh::main_with("garak-runner", aegis_garak_runner::run)
+}

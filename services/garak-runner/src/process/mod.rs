@@ -1,0 +1,11 @@
+//! The warm process: one Python process with garak imported, which forks a child per job.
+//! What passes between the two is `python/aegis_garak/protocol.py`.
+
+mod interpreter;
+mod life;
+mod package;
+pub mod protocol;
+mod warm;
+
+pub use interpreter::find_python;
+pub use warm::{Job, JobEvent, WarmConfig, WarmProcess, WarmState};

@@ -1,0 +1,145 @@
+//! One slot: ask for a task, run it, ask again.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aegis_mesh::{Code, Error};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Interrupt, Runner, catalogue, finish::finish, keeper::Keeper, probe, report};
+use crate::{
+    domain::ending::{Ending, Outcome},
+    grpc::{Leased, Poll, Work},
+};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(10);
+/// A poll that is answered sooner, with nothing, was not held.
+const NOT_HELD: Duration = Duration::from_secs(1);
+
+/// Leases and runs tasks until the runner drains.
+pub(crate) async fn lease_loop(runner: Arc<Runner>) {
+    while !runner.is_draining() {
+        let leased = tokio::select! {
+            leased = next(&runner) => leased,
+            () = runner.draining() => return,
+        };
+        run(&runner, leased).await;
+    }
+}
+
+/// Asks until there is a task. The repeat of a poll whose answer was lost has the same id, so that
+/// it gets the same lease.
+async fn next(runner: &Runner) -> Leased {
+    let mut pause = FIRST_PAUSE;
+    let mut request_id = Uuid::new_v4().to_string();
+    loop {
+        // A lease for which there is no garak would only be a failure of its task.
+        let _ = runner.warm().ready().await;
+        let asked = Instant::now();
+        match runner.tasks().lease(&poll(runner, &request_id)).await {
+            Ok(Some(leased)) => return leased,
+            Ok(None) => {
+                request_id = Uuid::new_v4().to_string();
+                pause = FIRST_PAUSE;
+                if asked.elapsed() < NOT_HELD {
+                    sleep(NOT_HELD).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(reason = error.reason(), "a poll for work was not answered");
+                if is_catalogue_unknown(&error) {
+                    catalogue::publish(runner).await;
+                }
+                sleep(jittered(pause)).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        }
+    }
+}
+
+fn poll(runner: &Runner, request_id: &str) -> Poll {
+    Poll {
+        runner_id: runner.id().to_owned(),
+        request_id: request_id.to_owned(),
+        plugin_catalogue: runner
+            .published()
+            .map(|published| published.sha256.clone())
+            .unwrap_or_default(),
+        slots: runner.slots(),
+    }
+}
+
+/// The catalog may have been restored to a time before our catalogue was published.
+fn is_catalogue_unknown(error: &Error) -> bool {
+    error.code() == Code::FailedPrecondition
+}
+
+/// Between half and all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+#[tracing::instrument(name = "run", skip_all, fields(
+    task_id = leased.lease.task_id(), scan_id = leased.lease.scan_id(), epoch = leased.lease.epoch(),
+))]
+async fn run(runner: &Runner, leased: Leased) {
+    let keeper = Keeper::new(runner.tasks().clone(), &leased);
+    let ending = match work(runner, &keeper, leased).await {
+        Ok(ending) => ending,
+        Err(Interrupt::LeaseLost) => {
+            tracing::warn!("a lease is lost; its run is forgotten");
+            return;
+        }
+        Err(Interrupt::Cancelled) => {
+            Ending::new(Outcome::Cancelled, "CANCELLED", "the scan was cancelled")
+        }
+        Err(Interrupt::Drained) => Ending::new(
+            Outcome::Released,
+            "RUNNER_DRAINED",
+            "the runner was stopped",
+        ),
+        Err(Interrupt::TimedOut) => Ending::permanent(
+            "PROBE_TIMED_OUT",
+            "the probe ran longer than the scan's probe_timeout",
+        ),
+    };
+    finish(runner.tasks(), keeper, &ending).await;
+}
+
+/// Does the work in a scratch directory that is gone afterwards.
+async fn work(runner: &Runner, keeper: &Keeper, leased: Leased) -> Result<Ending, Interrupt> {
+    let lease = leased.lease;
+    let entry = runner.board().enter(&lease);
+    let work = match leased.work {
+        Ok(work) => work,
+        Err(refusal) => return Ok(refusal.into()),
+    };
+    // The id came over the network and becomes a path.
+    let Ok(task) = lease.task_id().parse::<aegis_proto::ids::TaskId>() else {
+        return Ok(Ending::permanent(
+            "INVALID_LEASE",
+            "the lease names no task",
+        ));
+    };
+    let scratch = match runner
+        .scratch()
+        .directory(&format!("{task}-{}", lease.epoch()))
+    {
+        Ok(scratch) => scratch,
+        Err(error) => {
+            tracing::error!(%error, "cannot make a scratch directory");
+            return Ok(Ending::retryable(
+                "OUT_OF_SPACE",
+                "the runner has no room for the task",
+            ));
+        }
+    };
+    match work {
+        Work::Probe(work) => probe::run(runner, keeper, &entry, &scratch, &work).await,
+        Work::Report => report::run(runner, keeper, &entry, &scratch).await,
+    }
+}

@@ -1,0 +1,5 @@
+//! The runner with real garak: its tasks between fakes of the services it calls, and its process.
+
+mod binary;
+mod support;
+mod tasks;
