@@ -13,6 +13,8 @@ pub struct Behaviour {
     pub key: Option<String>,
     /// `/after/CALLS`: what follows it holds only for later calls than these.
     pub after: u64,
+    /// `/until/CALLS`: what follows it holds only up to this call.
+    pub until: Option<u64>,
     /// What comes instead of an answer.
     pub fault: Option<Fault>,
 }
@@ -44,6 +46,7 @@ impl Behaviour {
                 "latency" => behaviour.latency = Duration::from_millis(number(parts.next())),
                 "auth" => behaviour.key = parts.next().map(str::to_owned),
                 "after" => behaviour.after = number(parts.next()),
+                "until" => behaviour.until = Some(number(parts.next())),
                 "status" => {
                     let code = u16::try_from(number(parts.next())).unwrap_or(500);
                     behaviour.fault = Some(Fault::Status(code));
@@ -61,7 +64,8 @@ impl Behaviour {
 
     /// The fault that the call with this number (from 1) meets.
     pub fn fault_at(&self, call: u64) -> Option<&Fault> {
-        self.fault.as_ref().filter(|_| call > self.after)
+        let meets = call > self.after && self.until.is_none_or(|until| call <= until);
+        self.fault.as_ref().filter(|_| meets)
     }
 }
 
@@ -81,6 +85,8 @@ mod tests {
         assert_eq!(read.latency, Duration::from_millis(50));
         assert_eq!(read.fault_at(3), None);
         assert_eq!(read.fault_at(4), Some(&Fault::Status(503)));
+        let first = Behaviour::of_path("/until/1/status/401/v1");
+        assert_eq!((first.fault_at(1), first.fault_at(2)), (Some(&Fault::Status(401)), None));
         assert_eq!(Behaviour::of_path("/v1/status/500"), Behaviour::default());
     }
 }

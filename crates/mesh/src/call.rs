@@ -40,7 +40,11 @@ impl Record {
     pub(crate) fn new(span: Span) -> Self {
         let started = Instant::now();
         let over = false;
-        Self { span, started, over }
+        Self {
+            span,
+            started,
+            over,
+        }
     }
 
     /// Reads `grpc-status` from headers or trailers, if it is there.
@@ -62,11 +66,9 @@ impl Record {
         };
         let elapsed_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.span.record("rpc.grpc.status_code", number);
-        self.span.in_scope(|| match number {
-            // Faults of ours and of the machines; all else is the caller's affair.
-            13..=15 | 2 => tracing::warn!(status, elapsed_ms, "call failed"),
-            _ => tracing::debug!(status, elapsed_ms, "call ended"),
-        });
+        // No louder: an error is logged where it is made or handled, once.
+        self.span
+            .in_scope(|| tracing::debug!(status, elapsed_ms, "call ended"));
     }
 }
 
@@ -173,10 +175,14 @@ impl http_body::Body for CallBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(|inner| inner.is_end_stream())
+        self.inner
+            .as_ref()
+            .is_none_or(|inner| inner.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(SizeHint::default, |inner| inner.size_hint())
+        self.inner
+            .as_ref()
+            .map_or_else(SizeHint::default, |inner| inner.size_hint())
     }
 }

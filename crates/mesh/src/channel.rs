@@ -23,7 +23,9 @@ use tracing::Instrument;
 use crate::{
     CallContext, ConfigError, Error, Result, Secret,
     call::{CallBody, Deadline, Record},
-    deadline, limit, methods, principal, telemetry,
+    deadline,
+    error::is_tonics_expiry,
+    limit, methods, principal, resend, telemetry,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -217,10 +219,7 @@ impl MeshChannel {
 impl Transport {
     async fn send(self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
         match self {
-            Self::Network(channel) => {
-                let response = channel.oneshot(request).await;
-                response.map_err(|e| Status::from_error(Box::new(e)))
-            }
+            Self::Network(channel) => resend::send(channel, request).await,
             Self::Local(slot) => {
                 let routes = slot.get().cloned().ok_or_else(starting)?;
                 match routes.oneshot(request).await {
@@ -233,7 +232,11 @@ impl Transport {
 }
 
 fn starting() -> Error {
-    Error::unavailable("STARTING", "the service has not started yet", STARTING_DELAY)
+    Error::unavailable(
+        "STARTING",
+        "the service has not started yet",
+        STARTING_DELAY,
+    )
 }
 
 impl Service<http::Request<Body>> for MeshChannel {
@@ -271,6 +274,8 @@ async fn bounded<T>(
         return work.await;
     };
     match tokio::time::timeout_at(deadline.at.into(), work).await {
+        // tonic's channel has a timer of its own for the header, which may be first.
+        Ok(Err(status)) if is_tonics_expiry(&status) => Err(deadline.error().into()),
         Ok(result) => result,
         Err(_) => Err(deadline.error().into()),
     }

@@ -11,7 +11,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::secret::MASK;
 
-/// Why a configuration is no good. Its text never shows a value.
+/// Why a configuration is no good. Its text never shows a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -137,7 +137,11 @@ fn deserialize<T: DeserializeOwned>(merged: Config, origins: &Origins) -> Result
         let origin = origins.of(&key);
         match cause(e) {
             cause if cause.starts_with("unknown field") => ConfigError::UnknownKey { key, origin },
-            message => ConfigError::InvalidValue { key, origin, message },
+            message => ConfigError::InvalidValue {
+                key,
+                origin,
+                message,
+            },
         }
     })
 }
@@ -163,7 +167,9 @@ impl Origins {
     fn add_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let origin = format!("the file {}", path.display());
         let table = text.parse().map_err(|e: toml::de::Error| {
-            let line = e.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let line = e
+                .span()
+                .map_or(1, |span| text[..span.start].lines().count().max(1));
             ConfigError::Syntax {
                 origin: origin.clone(),
                 message: format!("line {line}: {}", e.message()),
@@ -242,10 +248,12 @@ fn value(name: &str, text: &str) -> Result<Value, ConfigError> {
     }
     let inline = File::from_str(&format!("value = {text}"), FileFormat::Toml);
     let parsed = Config::builder().add_source(inline).build();
-    parsed.and_then(|c| c.get("value")).map_err(|_| ConfigError::Syntax {
-        origin: format!("the environment variable {name}"),
-        message: "a value that begins with [ or { is an inline TOML array or table".to_owned(),
-    })
+    parsed
+        .and_then(|c| c.get("value"))
+        .map_err(|_| ConfigError::Syntax {
+            origin: format!("the environment variable {name}"),
+            message: "a value that begins with [ or { is an inline TOML array or table".to_owned(),
+        })
 }
 
 impl Source for Variables {

@@ -17,8 +17,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::Instrument;
+use tokio_util::task::TaskTracker;
 
 use crate::Shutdown;
 
@@ -55,7 +54,6 @@ pub(crate) async fn serve(
         routes,
         bounds,
         shutdown,
-        cut: CancellationToken::new(),
         tasks: TaskTracker::new(),
     };
     server.accept(listener).await;
@@ -67,8 +65,8 @@ struct Server {
     routes: axum::Router,
     bounds: Bounds,
     shutdown: Shutdown,
-    /// Drops connections and handlers.
-    cut: CancellationToken,
+    /// A task for each connection and each call. A call's task ends with its connection: hyper
+    /// drops the handler when the stream is reset.
     tasks: TaskTracker,
 }
 
@@ -91,21 +89,15 @@ impl Server {
 
     fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
         let server = self.clone();
-        self.executor().spawn(async move {
+        let connection = async move {
             server.connection(stream).await;
             drop(permit);
-        });
-    }
-
-    fn executor(&self) -> Executor {
-        Executor {
-            tasks: self.tasks.clone(),
-            cut: self.cut.clone(),
-        }
+        };
+        self.tasks.spawn(connection);
     }
 
     async fn connection(self, stream: TcpStream) {
-        let mut builder = http2::Builder::new(self.executor());
+        let mut builder = http2::Builder::new(Executor(self.tasks.clone()));
         builder
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -126,19 +118,17 @@ impl Server {
             () = sleep_until(Instant::now() + age) => Instant::now(),
         };
         connection.as_mut().graceful_shutdown();
-        if let Ok(ended) = tokio::time::timeout_at(end + self.bounds.grace, connection).await {
-            log(ended);
+        match tokio::time::timeout_at(end + self.bounds.grace, connection).await {
+            Ok(ended) => log(ended),
+            Err(_) => tracing::warn!("cutting off calls that did not end in time"),
         }
     }
 
+    /// Every connection ends by itself within the grace.
     async fn drain(&self) {
         self.tasks.close();
-        if timeout(self.bounds.grace, self.tasks.wait()).await.is_ok() {
-            return;
-        }
-        tracing::warn!(tasks = self.tasks.len(), "cutting off what did not end in time");
-        self.cut.cancel();
-        if timeout(CUT_BOUND, self.tasks.wait()).await.is_err() {
+        let bound = self.bounds.grace + CUT_BOUND;
+        if timeout(bound, self.tasks.wait()).await.is_err() {
             tracing::error!(tasks = self.tasks.len(), "handlers block their threads");
         }
     }
@@ -162,22 +152,9 @@ fn log(ended: hyper::Result<()>) {
     }
 }
 
-/// Runs what hyper spawns (a task for each call), so that a cut reaches the handlers too.
+/// Runs what hyper spawns, where a shutdown waits for it.
 #[derive(Clone)]
-struct Executor {
-    tasks: TaskTracker,
-    cut: CancellationToken,
-}
-
-impl Executor {
-    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, work: F) {
-        let cut = self.cut.clone();
-        let work = async move {
-            cut.run_until_cancelled(work).await;
-        };
-        self.tasks.spawn(work.in_current_span());
-    }
-}
+struct Executor(TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Executor
 where
@@ -185,8 +162,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, work: F) {
-        self.spawn(async move {
-            work.await;
-        });
+        self.0.spawn(work);
     }
 }

@@ -26,7 +26,10 @@ impl CallContext {
     /// A context without deadline.
     pub fn new(principal: Principal) -> Self {
         let deadline = None;
-        Self { principal, deadline }
+        Self {
+            principal,
+            deadline,
+        }
     }
 
     /// The context of one run of a background job: the subject is `job:<name>` in the default

@@ -91,6 +91,9 @@ mod tests {
             headers.insert(GRPC_TIMEOUT, value);
             assert!(read(&headers).is_err(), "{text:?}");
         }
-        assert_eq!(parse("99999999H"), Some(Duration::from_secs(359_999_996_400)));
+        assert_eq!(
+            parse("99999999H"),
+            Some(Duration::from_secs(359_999_996_400))
+        );
     }
 }

@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeSet, pin::Pin, sync::Arc};
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, stream};
 use tokio::sync::watch;
-use tokio_stream::wrappers::WatchStream;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{
-    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    HealthCheckRequest, HealthCheckResponse,
+    health_check_response::ServingStatus,
     health_server::{self, HealthServer},
 };
 
@@ -67,14 +67,14 @@ impl Health {
         names: impl IntoIterator<Item = &'static str>,
     ) -> HealthServer<impl health_server::Health> {
         let names = Arc::new(names.into_iter().chain([""]).collect());
-        let states = self.0.subscribe();
-        HealthServer::new(Service { names, states })
+        let health = self.clone();
+        HealthServer::new(Service { names, health })
     }
 }
 
 struct Service {
     names: Arc<BTreeSet<&'static str>>,
-    states: watch::Receiver<State>,
+    health: Health,
 }
 
 impl Service {
@@ -104,7 +104,7 @@ impl health_server::Health for Service {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         self.check_name(&request)?;
-        Ok(Response::new(response(*self.states.borrow())))
+        Ok(Response::new(response(*self.health.0.borrow())))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -114,14 +114,16 @@ impl health_server::Health for Service {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         self.check_name(&request)?;
-        let mut over = false;
-        let states = WatchStream::new(self.states.clone())
-            .take_while(move |state| {
-                let goes_on = !over;
-                over = *state == State::Ended;
-                std::future::ready(goes_on)
-            })
-            .map(|state| Ok(response(state)));
+        let mut states = self.health.0.subscribe();
+        // The first answer is the state as it is.
+        states.mark_changed();
+        let states = stream::unfold(Some(states), |states| async {
+            let mut states = states?;
+            states.changed().await.ok()?;
+            let state = *states.borrow_and_update();
+            let goes_on = state != State::Ended;
+            Some((Ok(response(state)), goes_on.then_some(states)))
+        });
         Ok(Response::new(Box::pin(states)))
     }
 }

@@ -43,7 +43,10 @@ fn details(error: &Error) -> Vec<Value> {
             .iter()
             .map(|p| json!({"type": p.kind, "subject": p.subject, "description": p.description}))
             .collect();
-        details.push(typed("PreconditionFailure", json!({"violations": violations})));
+        details.push(typed(
+            "PreconditionFailure",
+            json!({"violations": violations}),
+        ));
     }
     details
 }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +13,11 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout_at,
+};
 use tonic::{Status, body::Body};
 use tracing::Instrument;
 
@@ -138,12 +143,19 @@ async fn run(admitted: Admitted, mut request: Request, next: Next, mut record: R
         request.extensions_mut().insert(context.principal.clone());
     }
     let handler = in_context(context.clone(), next.run(request));
-    let response = match deadline {
-        None => handler.await,
-        Some(deadline) => match tokio::time::timeout_at(deadline.at.into(), handler).await {
-            Ok(response) => response,
-            Err(_) => return refuse(deadline.error(), record),
-        },
+    // A handler's panic must not become that of an in-process caller.
+    let handler = AssertUnwindSafe(handler).catch_unwind();
+    let answer = match deadline {
+        None => Ok(handler.await),
+        Some(deadline) => timeout_at(deadline.at.into(), handler)
+            .await
+            .map_err(|_| deadline.error()),
+    };
+    let response = match answer {
+        Ok(Ok(response)) => response,
+        // What it said may hold anything; the panic hook has written it to standard error.
+        Ok(Err(_panic)) => return refuse(Error::internal("a handler panicked"), record),
+        Err(late) => return refuse(late, record),
     };
     record.read(response.headers());
     response.map(|body| {

@@ -29,6 +29,7 @@ mod deadline;
 mod layer;
 mod limit;
 mod methods;
+mod resend;
 
 pub use channel::{ClientConfig, LocalSlot, MeshChannel};
 pub use clock::{Clock, ManualClock};

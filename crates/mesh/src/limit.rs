@@ -32,7 +32,7 @@ impl<T: MessageLimit> MessageLimit for &T {
 /// A generated server or client whose messages are bounded in both directions by a
 /// [`MessageLimit`]. tonic bounds what is decoded but, by default, not what is encoded.
 ///
-/// ```ignore
+/// ```text
 /// builder.add_service(sized!(ScanServiceServer::new(service), &config.server))
 /// let client = sized!(ScanServiceClient::new(channel), &config.catalog);
 /// ```

@@ -111,8 +111,9 @@ impl PageTokens {
             invalid("the page token is not one of ours").hint("begin again without page_token")
         })?;
         if content.f != filter_hash(filter)? {
-            return Err(invalid("the page token is of another list")
-                .hint("keep all other fields as in the first page, or begin again without page_token"));
+            return Err(invalid("the page token is of another list").hint(
+                "keep all other fields as in the first page, or begin again without page_token",
+            ));
         }
         Ok(Some(content.c))
     }
@@ -167,10 +168,18 @@ mod tests {
     fn a_token_goes_on_with_its_own_list_only() {
         let tokens = PageTokens::random();
         let cursor: Cursor = (7, "b".to_owned());
-        let token = tokens.encode(&("scans", "default"), &cursor).expect("a token");
-        assert_eq!(tokens.decode(&("scans", "default"), &token), Ok(Some(cursor)));
+        let token = tokens
+            .encode(&("scans", "default"), &cursor)
+            .expect("a token");
+        assert_eq!(
+            tokens.decode(&("scans", "default"), &token),
+            Ok(Some(cursor))
+        );
         let other = tokens.decode::<_, Cursor>(&("scans", "other"), &token);
-        assert_eq!(other.expect_err("another list").reason(), "PAGE_TOKEN_INVALID");
+        assert_eq!(
+            other.expect_err("another list").reason(),
+            "PAGE_TOKEN_INVALID"
+        );
         assert_eq!(tokens.decode::<_, Cursor>(&"x", ""), Ok(None));
     }
 
@@ -178,12 +187,21 @@ mod tests {
     fn a_forged_or_damaged_token_is_refused() {
         let tokens = PageTokens::random();
         let token = tokens.encode(&"scans", &(7, "b")).expect("a token");
-        let foreign = PageTokens::random().encode(&"scans", &(7, "b")).expect("a token");
+        let foreign = PageTokens::random()
+            .encode(&"scans", &(7, "b"))
+            .expect("a token");
         let mut flipped = token.clone().into_bytes();
         let last = flipped.len() - 3;
         flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
         let flipped = String::from_utf8(flipped).expect("ASCII");
-        for bad in [&foreign, &flipped, "x", "é", &token[..20], &"A".repeat(4000)] {
+        for bad in [
+            &foreign,
+            &flipped,
+            "x",
+            "é",
+            &token[..20],
+            &"A".repeat(4000),
+        ] {
             let error = tokens.decode::<_, Cursor>(&"scans", bad).expect_err(bad);
             assert_eq!(error.reason(), "PAGE_TOKEN_INVALID");
         }
@@ -198,7 +216,10 @@ mod tests {
         let token = first.encode(&"x", &1).expect("a token");
         let second = PageTokens::from_file(&file).expect("read");
         assert_eq!(second.decode(&"x", &token), Ok(Some(1)));
-        let mode = std::fs::metadata(&file).expect("there").permissions().mode();
+        let mode = std::fs::metadata(&file)
+            .expect("there")
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(&file, "short").expect("written");
         assert!(PageTokens::from_file(&file).is_err());

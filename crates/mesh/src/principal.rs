@@ -50,7 +50,9 @@ impl Principal {
             .parse()
             .map_err(|_| invalid("x-aegis-project is not a project's id"))?;
         if !is_subject(subject) {
-            return Err(invalid("x-aegis-subject is not 1 to 128 visible characters"));
+            return Err(invalid(
+                "x-aegis-subject is not 1 to 128 visible characters",
+            ));
         }
         let subject = subject.to_owned();
         Ok(Self { project, subject })
@@ -96,7 +98,10 @@ pub(crate) fn check_token(expected: Option<&Secret>, headers: &HeaderMap) -> Res
     if bool::from(given.ct_eq(expected.expose().as_bytes())) {
         return Ok(());
     }
-    Err(Error::unauthenticated("TOKEN_INVALID", "the mesh's token is wrong"))
+    Err(Error::unauthenticated(
+        "TOKEN_INVALID",
+        "the mesh's token is wrong",
+    ))
 }
 
 /// The `authorization` value that carries the mesh's token.
@@ -148,7 +153,11 @@ mod tests {
             ("Bearer ", false),
         ] {
             headers.insert(AUTHORIZATION, HeaderValue::from_static(given));
-            assert_eq!(check_token(Some(&token), &headers).is_ok(), passes, "{given}");
+            assert_eq!(
+                check_token(Some(&token), &headers).is_ok(),
+                passes,
+                "{given}"
+            );
         }
     }
 }

@@ -51,7 +51,9 @@ where
         .when(|error| error.is_retryable())
         .adjust(|error, pause| {
             let asked = error.retry_delay().unwrap_or_default();
-            let pause = pause?.max(asked).min(policy.max_delay.max(policy.first_delay));
+            let pause = pause?
+                .max(asked)
+                .min(policy.max_delay.max(policy.first_delay));
             // A pause that would outlast the time is not begun.
             (start.elapsed() + pause < total).then_some(pause)
         })

@@ -1,8 +1,11 @@
 //! Text that must not be seen.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, IgnoredAny},
+};
 
 /// What is shown in a secret's place.
 pub(crate) const MASK: &str = "***";
@@ -44,25 +47,26 @@ impl Serialize for Secret {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a string, or { file = \"PATH\" }")]
+#[serde(untagged)]
 enum Source {
     Text(String),
-    File(SecretFile),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SecretFile {
-    file: PathBuf,
+    Table(BTreeMap<String, PathBuf>),
+    /// Taken too, so that no error of the parser shows the value.
+    Other(IgnoredAny),
 }
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let form = || de::Error::custom("expected a string, or { file = \"PATH\" }");
         let text = match Source::deserialize(deserializer)? {
             Source::Text(text) => text,
-            Source::File(SecretFile { file }) => first_line(&file).map_err(|e| {
-                de::Error::custom(format!("cannot read the secret in {}: {e}", file.display()))
-            })?,
+            Source::Table(table) => match table.into_iter().collect::<Vec<_>>().as_slice() {
+                [(key, file)] if key == "file" => first_line(file).map_err(|e| {
+                    de::Error::custom(format!("cannot read the file {}: {e}", file.display()))
+                })?,
+                _ => return Err(form()),
+            },
+            Source::Other(_) => return Err(form()),
         };
         if text.is_empty() {
             return Err(de::Error::custom("a secret must not be empty"));
@@ -105,8 +109,22 @@ mod tests {
         assert_eq!(secret.expose(), "hunter2");
         let secret: Secret = serde_json::from_str("\"x\"").expect("a string");
         assert_eq!(secret.expose(), "x");
-        for bad in ["\"\"", "\"***\"", "7", r#"{"file":"/nowhere/x"}"#, r#"{"f":"x"}"#] {
-            assert!(serde_json::from_str::<Secret>(bad).is_err(), "{bad}");
+        for bad in [
+            "\"\"",
+            "\"***\"",
+            "731",
+            r#"["hunter2"]"#,
+            r#"{"file":"/nowhere/x"}"#,
+            r#"{"f":"hunter2"}"#,
+            r#"{"file":"/x","more":"hunter2"}"#,
+        ] {
+            let error = serde_json::from_str::<Secret>(bad)
+                .expect_err(bad)
+                .to_string();
+            assert!(
+                !error.contains("hunter2") && !error.contains("731"),
+                "{error}"
+            );
         }
     }
 }

@@ -1,12 +1,6 @@
 //! The server that every service is behind.
 
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::response::IntoResponse;
 use http::Request;
@@ -184,7 +178,10 @@ impl MeshServer {
         for descriptors in &self.descriptors {
             builder = builder.register_encoded_file_descriptor_set(descriptors);
         }
-        let built_in = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+        let built_in = [
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+        ];
         for name in self.names.iter().copied().chain(built_in) {
             builder = builder.with_service_name(name);
         }
@@ -198,7 +195,6 @@ impl MeshServer {
     /// shutdown begins, and its watches end; a service ends its own streams on the same token.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<()> {
         let config = &self.config;
-        config.validate().map_err(Error::internal)?;
         let bounds = Bounds {
             max_age: Duration::from_secs(config.max_connection_age_seconds),
             grace: Duration::from_secs(config.shutdown_grace_seconds),

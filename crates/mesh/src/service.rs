@@ -94,9 +94,13 @@ where
         Ok(guard) => guard,
         Err(error) => return complain(service, &error, EXIT_CONFIG),
     };
+    let shutdown = Shutdown::new();
+    let signals = match shutdown::signals(shutdown.clone()) {
+        Ok(signals) => signals,
+        Err(error) => return complain(service, &error, 1),
+    };
     let ended = runtime.block_on(async {
-        let shutdown = Shutdown::new();
-        let _signals = spawn("signals", shutdown::signals(shutdown.clone()));
+        let _signals = spawn("signals", signals);
         run(config, shutdown).await
     });
     drop(guard);

@@ -46,15 +46,18 @@ impl Shutdown {
 }
 
 /// Triggers `shutdown` at the first SIGINT or SIGTERM. The second ends the process at once, with
-/// exit code 130.
-pub async fn signals(shutdown: Shutdown) -> std::io::Result<()> {
+/// exit code 130. Signals are caught from this call on, before the answer is first polled; an
+/// error is that they cannot be. Needs a tokio runtime.
+pub fn signals(shutdown: Shutdown) -> std::io::Result<impl Future<Output = ()> + Send> {
     let mut signals = Signals::new()?;
-    let first = signals.next().await;
-    tracing::info!(signal = first, "stopping; a second signal stops at once");
-    shutdown.trigger();
-    let second = signals.next().await;
-    tracing::warn!(signal = second, "stopped at once");
-    std::process::exit(FORCED);
+    Ok(async move {
+        let first = signals.next().await;
+        tracing::info!(signal = first, "stopping; a second signal stops at once");
+        shutdown.trigger();
+        let second = signals.next().await;
+        tracing::warn!(signal = second, "stopped at once");
+        std::process::exit(FORCED);
+    })
 }
 
 struct Signals {

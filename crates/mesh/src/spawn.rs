@@ -51,12 +51,17 @@ impl<T> Future for TaskHandle<T> {
 
 fn failed(name: &str, error: &JoinError) -> Error {
     // A JoinError's text would repeat the panic's, which may hold anything.
-    let how = if error.is_panic() { "panicked" } else { "was ended" };
+    let how = if error.is_panic() {
+        "panicked"
+    } else {
+        "was ended"
+    };
     Error::internal(format_args!("the task {name} {how}"))
 }
 
 /// Runs `work` as a task of its own, within the caller's span and call context. A panic is an
-/// INTERNAL error of the handle.
+/// INTERNAL error of the handle. Calls that it makes end with the caller's deadline: work that
+/// must outlive the call that began it runs `with_context(CallContext::for_job(…), …)`.
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub fn spawn<F>(name: &'static str, work: F) -> TaskHandle<F::Output>
 where

@@ -153,13 +153,16 @@ pub(crate) fn client_span(path: &str) -> Span {
 }
 
 fn names(path: &str) -> (&str, &str) {
-    path.trim_start_matches('/').split_once('/').unwrap_or((path, ""))
+    path.trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or((path, ""))
 }
 
 /// Makes `span` a child of the span that the headers name, if they name one: for listeners that
 /// are not a [`crate::MeshServer`]. Call it before the span is entered.
 pub fn continue_trace(span: &Span, headers: &HeaderMap) {
-    let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
+    let parent =
+        TraceContextPropagator::new().extract_with_context(&Context::new(), &Headers(headers));
     if let Err(error) = span.set_parent(parent) {
         // There is no tracing layer, or it left this span out: nothing to continue.
         tracing::trace!(%error, "the caller's trace is not continued");

@@ -26,6 +26,9 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Scratch directories and the plugin catalogue lie here; one runner's alone.
     pub data_dir: PathBuf,
+    /// Where the plugin catalogue is kept, which may be shared by runners of one installation.
+    /// Unset: the data directory.
+    pub catalogue_dir: Option<PathBuf>,
     /// What it is called in leases and events, 1 to 128 printable characters. Unset: its host's
     /// name and a random part, new at each start.
     pub runner_id: Option<String>,
@@ -96,6 +99,7 @@ impl Default for Config {
             artifact: ClientConfig::at("http://127.0.0.1:7104"),
             telemetry: TelemetryConfig::default(),
             data_dir: PathBuf::from("aegis-data/runner"),
+            catalogue_dir: None,
             runner_id: None,
             garak_python: None,
             slots: None,
@@ -191,8 +195,8 @@ impl Config {
         cores().get().min(8)
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.data_dir
+    pub(crate) fn catalogue_dir(&self) -> &Path {
+        self.catalogue_dir.as_deref().unwrap_or(&self.data_dir)
     }
 
     pub(crate) fn drain_grace(&self) -> Duration {

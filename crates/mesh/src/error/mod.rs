@@ -8,6 +8,7 @@ mod status;
 use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 pub use code::Code;
+pub(crate) use status::is_tonics_expiry;
 
 /// The domain of every reason (`ErrorInfo.domain`).
 pub const DOMAIN: &str = "aegis.dev";
@@ -118,6 +119,13 @@ impl Error {
         cancelled => Cancelled;
         /// Bytes are lost or damaged.
         data_loss => DataLoss;
+    }
+
+    /// `INVALID_FIELD`: one field of the request is wrong.
+    pub fn invalid_field(path: impl Into<String>, description: impl Into<String>) -> Self {
+        let (path, description) = (path.into(), description.into());
+        Self::invalid_argument("INVALID_FIELD", format!("{path}: {description}"))
+            .field(path, description)
     }
 
     /// No such thing. The reason comes from the type: `scan` gives `SCAN_NOT_FOUND`.

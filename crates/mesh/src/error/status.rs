@@ -85,11 +85,15 @@ impl Error {
     }
 }
 
+/// Whether tonic's own timer ended the call: with CANCELLED (tonic 0.14, status.rs), not with
+/// DEADLINE_EXCEEDED. Its channels have such a timer, and servers that are not of this mesh.
+pub(crate) fn is_tonics_expiry(status: &Status) -> bool {
+    status.code() == tonic::Code::Cancelled && status.message() == "Timeout expired"
+}
+
 /// The code of a peer's status, and the reason if it named none.
 fn classify(status: &Status) -> (Code, &'static str) {
-    // tonic's own server ends a call that took too long so (tonic 0.14, status.rs), not with
-    // DEADLINE_EXCEEDED; a peer that is not of this mesh may be one.
-    if status.code() == tonic::Code::Cancelled && status.message() == "Timeout expired" {
+    if is_tonics_expiry(status) {
         return (Code::DeadlineExceeded, Code::DeadlineExceeded.name());
     }
     // A connection that breaks in the middle of an answer comes as UNKNOWN, CANCELLED or
@@ -150,7 +154,10 @@ mod tests {
         }
         let status = Status::from(Error::aborted("LEASE_LOST", "x"));
         let info = status.get_details_error_info().expect("ErrorInfo");
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("LEASE_LOST", DOMAIN));
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("LEASE_LOST", DOMAIN)
+        );
     }
 
     #[test]
@@ -165,7 +172,10 @@ mod tests {
     fn a_broken_connection_is_retryable() {
         let broken = std::io::Error::other("h2 protocol error");
         let error = Error::from(Status::from_error(Box::new(broken)));
-        assert_eq!((error.code(), error.reason()), (Code::Unavailable, "CONNECTION_LOST"));
+        assert_eq!(
+            (error.code(), error.reason()),
+            (Code::Unavailable, "CONNECTION_LOST")
+        );
         let error = Error::from(Status::unknown("a peer's word"));
         assert_eq!((error.code(), error.reason()), (Code::Internal, "UNKNOWN"));
     }

@@ -115,7 +115,7 @@ async fn find(runner: &Runner) -> Result<Published, String> {
     }
     let kept = runner
         .config()
-        .folder()
+        .catalogue_dir()
         .join(format!("catalogue-{fingerprint}.json"));
     match read(&kept) {
         Ok(Some(found)) => return Ok(found),
@@ -206,6 +206,9 @@ fn read(path: &PathBuf) -> Result<Option<Published>, String> {
 
 /// Writes the file whole or not at all.
 fn keep(path: &Path, json: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let unfinished = path.with_extension(format!("{}.partial", uuid::Uuid::new_v4()));
     let mut file = File::create(&unfinished)?;
     file.write_all(json)?;

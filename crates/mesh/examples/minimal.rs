@@ -1,0 +1,45 @@
+//! The smallest service: health and reflection alone.
+
+use std::process::ExitCode;
+
+use aegis_mesh::{
+    ConfigError, MeshServer, ServerConfig, ServiceConfig, Shutdown, TelemetryConfig, main_with,
+};
+use serde::{Deserialize, Serialize};
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Config {
+    server: ServerConfig,
+    telemetry: TelemetryConfig,
+    /// Whether to ignore the first signal, as a service that hangs does.
+    stubborn: bool,
+}
+
+impl ServiceConfig for Config {
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.server.validate()
+    }
+}
+
+fn main() -> ExitCode {
+    main_with("minimal", run)
+}
+
+async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
+    let server = MeshServer::builder("minimal", &config.server);
+    let health = server.health();
+    let listener = tokio::net::TcpListener::bind(config.server.listen).await?;
+    println!("{}", listener.local_addr()?);
+    health.set_serving();
+    server.serve(listener, shutdown).await?;
+    if config.stubborn {
+        println!("stubborn");
+        std::future::pending::<()>().await;
+    }
+    Ok(())
+}
