@@ -1,1 +1,6 @@
-//! What crosses services: contracts and end-to-end scans with real garak.
+//! What crosses services: the fixtures of the end-to-end suite. Everything is real:
+//! the release's own binaries, real garak, real processes; only the target is ours.
+
+pub mod client;
+pub mod mesh;
+pub mod process;

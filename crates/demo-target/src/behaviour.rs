@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(read.fault_at(3), None);
         assert_eq!(read.fault_at(4), Some(&Fault::Status(503)));
         let first = Behaviour::of_path("/until/1/status/401/v1");
-        assert_eq!((first.fault_at(1), first.fault_at(2)), (Some(&Fault::Status(401)), None));
+        assert_eq!(
+            (first.fault_at(1), first.fault_at(2)),
+            (Some(&Fault::Status(401)), None)
+        );
         assert_eq!(Behaviour::of_path("/v1/status/500"), Behaviour::default());
     }
 }

@@ -259,5 +259,9 @@ fn chat(model: &str, answers: Vec<String>) -> Response {
 }
 
 fn error(code: StatusCode, message: &str) -> Response {
-    (code, Json(json!({"error": {"message": message, "type": "demo"}}))).into_response()
+    (
+        code,
+        Json(json!({"error": {"message": message, "type": "demo"}})),
+    )
+        .into_response()
 }

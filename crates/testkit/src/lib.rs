@@ -1,1 +1,5 @@
 //! Fixtures for tests: throw-away PostgreSQL, demo target, real-binary cluster.
+
+pub mod postgres;
+
+pub use postgres::Postgres;

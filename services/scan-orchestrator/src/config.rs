@@ -2,57 +2,76 @@
 
 use std::time::Duration;
 
-use aegis_mesh::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
-use aegis_proto::internal::catalog::v1::RetryPolicy;
+use aegis_mesh::{
+    ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::grpc::to_duration;
+/// A plugin catalogue has up to 8 MiB, and a message around it.
+const MESSAGE_BYTES: usize = 9 * 1024 * 1024;
 
-/// Configuration of scan-orchestrator; environment prefix `AEGIS_SCAN_ORCHESTRATOR__`.
+/// Configuration of the scan orchestrator; environment prefix `AEGIS_SCAN_ORCHESTRATOR__`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Where it listens.
+    /// How it listens; `127.0.0.1:7101`.
     pub server: ServerConfig,
-    /// The catalog.
+    /// The catalog, which keeps everything.
     pub catalog: ClientConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
-    /// How long a lease holds without a report, 3 to 3600.
+    /// How long a lease holds without a report, in seconds, 3 to 3600; 60.
     pub lease_seconds: u64,
-    /// How often leases that have run out are looked for, 1 to 600.
-    pub reaper_period_seconds: u64,
-    /// Runs of one task that may fail before it is given up, 1 to 100.
-    pub max_failures: i32,
-    /// Before the first retry; doubled for each further one. 0 to 3600.
-    pub backoff_seconds: u64,
-    /// Longest pause before a retry, 1 to 86400.
-    pub max_backoff_seconds: u64,
-    /// Calls in flight to one target over all scans, 1 to 10000.
-    pub lane_max_in_flight: i32,
-    /// How long a target rests that pushed back and named no time itself, 1 to 3600.
-    pub lane_pause_seconds: u64,
-    /// How long a target may push back before its tasks are given up, 0 to 86400.
-    pub max_backpressure_seconds: u64,
-    /// How long one run of a probe waits for a good answer before it gives the task back, 1 to 3600.
+    /// How long a target may stay without one good answer before a run gives up, in seconds,
+    /// 1 to 3600; 20.
     pub target_patience_seconds: u64,
+    /// Calls in flight to one target over all scans, 1 to 10,000; 64.
+    pub lane_max_in_flight: i32,
+    /// Runs of one task that may fail before it is given up, 1 to 100; 3.
+    pub max_failures: i32,
+    /// Pause before a task's first retry, in seconds, doubled for each further failure; 0 to
+    /// 3600; 2.
+    pub backoff_seconds: u64,
+    /// The longest such pause, in seconds, 1 to 86,400; 300.
+    pub max_backoff_seconds: u64,
+    /// How long a lane rests when its target pushes back and names no time, in seconds; 1 to
+    /// 3600; 5.
+    pub lane_pause_seconds: u64,
+    /// A target that pushes back for longer has its tasks given up, in seconds; 0 to 86,400; 60.
+    pub max_backpressure_seconds: u64,
+    /// How often leases that ran out are ended, in seconds, 1 to 600; 5.
+    pub reaper_period_seconds: u64,
+    /// Silence on a watch after which a heartbeat is sent, in seconds, 1 to 300; 15.
+    pub heartbeat_seconds: u64,
+    /// Signs page tokens; all replicas need the same. Unset: one of its own, and tokens end with
+    /// the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_token_secret: Option<Secret>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            server: ServerConfig::on_port(7101),
-            catalog: ClientConfig::at("http://127.0.0.1:7103"),
+            server: ServerConfig {
+                max_message_bytes: MESSAGE_BYTES,
+                ..ServerConfig::on_port(7101)
+            },
+            catalog: ClientConfig {
+                max_message_bytes: MESSAGE_BYTES,
+                ..ClientConfig::at("http://127.0.0.1:7103")
+            },
             telemetry: TelemetryConfig::default(),
             lease_seconds: 60,
-            reaper_period_seconds: 5,
+            target_patience_seconds: 20,
+            lane_max_in_flight: 64,
             max_failures: 3,
             backoff_seconds: 2,
             max_backoff_seconds: 300,
-            lane_max_in_flight: 64,
             lane_pause_seconds: 5,
             max_backpressure_seconds: 60,
-            target_patience_seconds: 20,
+            reaper_period_seconds: 5,
+            heartbeat_seconds: 15,
+            page_token_secret: None,
         }
     }
 }
@@ -70,52 +89,69 @@ impl ServiceConfig for Config {
 }
 
 impl Config {
-    /// The checks of what is the orchestrator's own.
+    /// Checks what is its own, without listener and addresses, which are not used in one process.
     ///
     /// # Errors
-    /// Naming the first field that is out of range.
+    /// The first value that is out of its range.
     pub fn validate_own(&self) -> Result<(), ConfigError> {
-        let ranges = [
-            ("lease_seconds", self.lease_seconds, 3..=3600),
-            ("reaper_period_seconds", self.reaper_period_seconds, 1..=600),
-            ("backoff_seconds", self.backoff_seconds, 0..=3600),
-            ("max_backoff_seconds", self.max_backoff_seconds, 1..=86400),
-            ("lane_pause_seconds", self.lane_pause_seconds, 1..=3600),
-            ("max_backpressure_seconds", self.max_backpressure_seconds, 0..=86400),
-            ("target_patience_seconds", self.target_patience_seconds, 1..=3600),
-            ("max_failures", u64::try_from(self.max_failures).unwrap_or(0), 1..=100),
-            ("lane_max_in_flight", u64::try_from(self.lane_max_in_flight).unwrap_or(0), 1..=10_000),
-        ];
-        for (field, value, range) in ranges {
-            if !range.contains(&value) {
-                let (least, most) = (range.start(), range.end());
-                return Err(ConfigError::invalid(format!(
-                    "{field} is {value}; it must be {least} to {most}"
-                )));
+        let positive = |n: i32| u64::try_from(n).unwrap_or_default();
+        for (key, value, low, high) in [
+            ("lease_seconds", self.lease_seconds, 3, 3600),
+            ("target_patience_seconds", self.target_patience_seconds, 1, 3600),
+            ("lane_max_in_flight", positive(self.lane_max_in_flight), 1, 10_000),
+            ("max_failures", positive(self.max_failures), 1, 100),
+            ("backoff_seconds", self.backoff_seconds, 0, 3600),
+            ("max_backoff_seconds", self.max_backoff_seconds, 1, 86_400),
+            ("lane_pause_seconds", self.lane_pause_seconds, 1, 3600),
+            ("max_backpressure_seconds", self.max_backpressure_seconds, 0, 86_400),
+            ("reaper_period_seconds", self.reaper_period_seconds, 1, 600),
+            ("heartbeat_seconds", self.heartbeat_seconds, 1, 300),
+        ] {
+            if !(low..=high).contains(&value) {
+                let message = format!("{key} must be {low} to {high}");
+                return Err(ConfigError::invalid(message));
             }
         }
         Ok(())
     }
 
-    pub(crate) fn lease(&self) -> Duration {
-        Duration::from_secs(self.lease_seconds)
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.heartbeat_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_round_trip() {
+        let config = Config::default();
+        config.validate().unwrap();
+        let text = aegis_mesh::config::dump(&config).unwrap();
+        let again: Config = toml::from_str(&text).unwrap();
+        assert_eq!(aegis_mesh::config::dump(&again).unwrap(), text);
     }
 
-    pub(crate) fn reaper_period(&self) -> Duration {
-        Duration::from_secs(self.reaper_period_seconds)
-    }
-
-    pub(crate) fn target_patience(&self) -> Duration {
-        Duration::from_secs(self.target_patience_seconds)
-    }
-
-    pub(crate) fn retry_policy(&self) -> RetryPolicy {
-        let seconds = |seconds| to_duration(Duration::from_secs(seconds));
-        RetryPolicy {
-            backoff: seconds(self.backoff_seconds),
-            max_backoff: seconds(self.max_backoff_seconds),
-            lane_pause: seconds(self.lane_pause_seconds),
-            max_backpressure: seconds(self.max_backpressure_seconds),
+    #[test]
+    fn values_out_of_range_are_refused_by_name() {
+        type Change = fn(&mut Config);
+        let changes: [(&str, Change); 4] = [
+            ("lease_seconds", |c| c.lease_seconds = 2),
+            ("lane_max_in_flight", |c| c.lane_max_in_flight = -1),
+            ("max_backoff_seconds", |c| c.max_backoff_seconds = 0),
+            ("reaper_period_seconds", |c| c.reaper_period_seconds = 0),
+        ];
+        for (key, change) in changes {
+            let mut config = Config::default();
+            change(&mut config);
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
         }
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(toml::from_str::<Config>("lease = 3").is_err());
     }
 }

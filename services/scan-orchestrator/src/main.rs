@@ -1,4 +1,4 @@
-//! The scan-orchestrator as a process of its own.
+//! The scan orchestrator as a process of its own.
 
 use std::process::ExitCode;
 

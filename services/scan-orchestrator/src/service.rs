@@ -1,10 +1,10 @@
 //! The orchestrator as a service: start, serve, stop.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use aegis_mesh::{
-    Error, Health, MeshChannel, MeshServer, Result, ServiceConfig, Shutdown, TaskHandle, sized,
-    spawn,
+    Error, Health, MeshChannel, MeshServer, PageTokens, Result, ServiceConfig, Shutdown,
+    TaskHandle, sized,
 };
 use aegis_proto::{
     internal::{
@@ -22,23 +22,23 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
+    catalogues::Catalogues,
     config::Config,
-    grpc::{Catalogues, PluginApi, ScanApi, TaskApi},
+    grpc::{PluginApi, ScanApi, TaskApi, TaskPolicy},
     jobs,
 };
 
-/// A long poll, and the time to answer it.
-const LONG_POLL: Duration = Duration::from_secs(40);
-/// Most bytes of a published catalogue, and what goes with it.
-const MAX_CATALOGUE_BYTES: usize = 9 << 20;
+/// Long polls last up to 30 s, and their answer takes a moment.
+const LONG_POLL_DEADLINE: Duration = Duration::from_secs(40);
 
 /// Whom the orchestrator calls.
 pub struct Deps {
-    catalog: MeshChannel,
+    /// Serves ScanStoreService, TaskQueueService and PluginCatalogueService.
+    pub catalog: MeshChannel,
 }
 
 impl Deps {
-    /// `catalog` serves ScanStoreService, TaskQueueService and PluginCatalogueService.
+    /// `catalog` serves them.
     pub fn new(catalog: MeshChannel) -> Self {
         Self { catalog }
     }
@@ -62,10 +62,10 @@ impl Running {
         &self.health
     }
 
-    /// Waits until its jobs are over, which follows the shutdown.
+    /// Waits for its jobs to end, which follows a shutdown at once.
     ///
     /// # Errors
-    /// INTERNAL when a job ended otherwise.
+    /// INTERNAL when one ended otherwise.
     pub async fn stopped(self) -> Result<()> {
         self.reaper.await
     }
@@ -76,10 +76,8 @@ impl Running {
 /// # Errors
 /// INVALID_ARGUMENT / INVALID_CONFIG.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
-    config
-        .validate_own()
-        .map_err(|error| Error::invalid_argument("INVALID_CONFIG", error.to_string()))?;
-    let (server, reaper) = assemble(&config, &deps, &shutdown);
+    config.validate_own().map_err(invalid_config)?;
+    let (server, reaper) = assemble(&config, deps, shutdown);
     let health = server.health();
     health.set_serving();
     Ok(Running {
@@ -89,53 +87,60 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
     })
 }
 
-/// Runs an orchestrator as a process of its own, until `shutdown`.
+/// Runs an orchestrator as a process of its own: dials the catalog that the configuration names,
+/// listens, and serves until `shutdown`.
 ///
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    config
-        .validate()
-        .map_err(|error| Error::invalid_argument("INVALID_CONFIG", error.to_string()))?;
+    config.validate().map_err(invalid_config)?;
     let deps = Deps::new(MeshChannel::connect(&config.catalog)?);
     let address = config.server.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| {
         let message = format!("cannot listen on {address}: {error}");
         Error::failed_precondition("LISTEN_FAILED", message)
     })?;
-    let (server, reaper) = assemble(&config, &deps, &shutdown);
+    let address = listener.local_addr().map_err(Error::internal)?;
+    tracing::info!(%address, "listening");
+    let (server, reaper) = assemble(&config, deps, shutdown.clone());
     server.health().set_serving();
-    let served = server.serve(listener, shutdown).await;
+    let served = server.serve(listener, shutdown.clone()).await;
+    shutdown.trigger();
     served.and(reaper.await)
 }
 
-fn assemble(config: &Config, deps: &Deps, shutdown: &Shutdown) -> (MeshServer, TaskHandle<()>) {
-    let catalogues = Catalogues::new(deps.catalog.clone(), MAX_CATALOGUE_BYTES);
-    let queue = TaskQueueServiceClient::new(deps.catalog.clone());
-    let scans = ScanApi {
-        config: config.clone(),
-        catalogues: catalogues.clone(),
-        store: ScanStoreServiceClient::new(deps.catalog.clone()),
-        shutdown: shutdown.clone(),
+fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, TaskHandle<()>) {
+    let channel = deps.catalog;
+    let store = sized!(ScanStoreServiceClient::new(channel.clone()), &config.catalog);
+    let queue = sized!(TaskQueueServiceClient::new(channel.clone()), &config.catalog);
+    let plugins = sized!(PluginCatalogueServiceClient::new(channel), &config.catalog);
+    let catalogues = Arc::new(Catalogues::new(plugins));
+    let tokens = match &config.page_token_secret {
+        Some(secret) => PageTokens::from_secret(secret),
+        None => PageTokens::random(),
     };
-    let tasks = TaskApi {
-        config: config.clone(),
-        queue: queue.clone(),
-        catalogues: PluginCatalogueServiceClient::new(deps.catalog.clone())
-            .max_encoding_message_size(MAX_CATALOGUE_BYTES),
-    };
-    let limits = &config.server;
-    let server = MeshServer::builder("scan-orchestrator", limits)
+    let scans = ScanApi::new(store, Arc::clone(&catalogues), config, shutdown.clone());
+    let plugins = PluginApi::new(Arc::clone(&catalogues), tokens);
+    let tasks = TaskApi::new(queue.clone(), catalogues, TaskPolicy::new(config));
+    let limit = &config.server;
+    let server = MeshServer::builder("scan-orchestrator", limit)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
-        .add_service(sized!(ScanServiceServer::new(scans), limits))
-        .add_service(sized!(PluginServiceServer::new(PluginApi { catalogues }), limits))
-        .add_service(
-            TaskServiceServer::new(tasks)
-                .max_decoding_message_size(MAX_CATALOGUE_BYTES)
-                .max_encoding_message_size(limits.max_message_bytes),
+        .add_service(sized!(ScanServiceServer::new(scans), limit))
+        .add_service(sized!(PluginServiceServer::new(plugins), limit))
+        .add_service(sized!(TaskServiceServer::new(tasks), limit))
+        .deadline(
+            "/aegis.internal.task.v1.TaskService/LeaseTask",
+            Some(LONG_POLL_DEADLINE),
         )
-        .deadline("/aegis.internal.task.v1.TaskService/LeaseTask", Some(LONG_POLL))
-        .deadline("/aegis.internal.task.v1.TaskService/AwaitDirective", Some(LONG_POLL));
-    let reaper = spawn("reaper", jobs::reap(config.clone(), queue, shutdown.clone()));
+        .deadline(
+            "/aegis.internal.task.v1.TaskService/AwaitDirective",
+            Some(LONG_POLL_DEADLINE),
+        );
+    let period = Duration::from_secs(config.reaper_period_seconds);
+    let reaper = jobs::reaper(queue, TaskPolicy::new(config), period, shutdown);
     (server, reaper)
+}
+
+fn invalid_config(error: aegis_mesh::ConfigError) -> Error {
+    Error::invalid_argument("INVALID_CONFIG", error.to_string())
 }

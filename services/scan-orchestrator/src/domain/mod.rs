@@ -1,8 +1,18 @@
-//! The rules of scans: what may be asked for, and what a scan will do. Pure.
+//! The rules: what a scan may ask for, and what it becomes. Pure; knows no message and no service.
 
+pub mod allowance;
 pub mod catalogue;
-pub mod closest;
+pub mod creation;
+pub mod credential;
+pub mod detectors;
+#[cfg(test)]
+mod fixture;
+pub mod lane;
+pub mod limits;
+pub mod names;
+pub mod options;
 pub mod plan;
 pub mod selection;
 pub mod spec;
-pub mod validate;
+pub mod target;
+pub mod violation;

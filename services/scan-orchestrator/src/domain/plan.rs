@@ -1,148 +1,205 @@
-//! What a scan will do: its tasks, prompts and calls.
+//! The planner: a specification becomes tasks, or every reason why it does not. Pure.
 
-use super::{
-    catalogue::{Allowance, Catalogue, Problem},
-    selection::{Selected, select},
-    spec::{Spec, defaults},
-    validate::{Violations, check, matching},
-};
+use std::collections::BTreeSet;
+
 use aegis_mesh::Error;
 
-/// A scan, planned.
+use super::{
+    allowance::Allowance,
+    catalogue::{Catalogue, Problem},
+    detectors::{DetectorPolicy, ProbeDetectors},
+    limits::{self, DEFAULT_EVAL_THRESHOLD, DEFAULT_GENERATIONS, DEFAULT_MAX_IN_FLIGHT},
+    options,
+    selection::{Choice, Chosen, select},
+    spec::Spec,
+    target,
+    violation::Violations,
+};
+
+/// Probes that an error lists.
+const MAX_LISTED: usize = 64;
+/// The survey's word for a probe none of whose own detectors works here.
+const DETECTOR_UNAVAILABLE: &str = "DETECTOR_UNAVAILABLE";
+
+/// What a scan is going to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// One a probe, in the scan's order.
-    pub tasks: Vec<PlannedTask>,
+    /// In garak's order.
+    pub probes: Vec<PlannedProbe>,
+    /// The scan's selectors of buffs, as garak's `run.spec` takes them: "buffs.lowercase".
+    pub buffs: Vec<String>,
+    /// Score from which an output is a hit, 0 to 1.
+    pub eval_threshold: f64,
+    /// Calls in flight over all tasks, 1 to 500.
+    pub max_in_flight: i32,
+    /// The seed, when the specification has one.
+    pub seed: Option<u32>,
 }
 
-/// One probe of a scan.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedTask {
+/// One probe of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedProbe {
     /// "dan.AntiDAN".
-    pub probe: String,
-    /// The detectors that will run.
-    pub detectors: Vec<String>,
-    /// Whether `detectors` are not simply what garak would run, so that it must be told.
-    pub detectors_are_explicit: bool,
-    /// Detectors that would run and do not work here.
-    pub unavailable_detectors: Vec<String>,
-    /// With garak's default cap.
+    pub name: String,
+    /// What judges it, or why it cannot be evaluated here.
+    pub detectors: Result<ProbeDetectors, Problem>,
+    /// Prompts; zero where that is not known before it runs.
     pub prompts: i64,
-    /// prompts x generations.
+    /// Prompts as buffs change them, times generations. Probes that converse make more.
     pub calls: i64,
-    /// Set when it cannot be evaluated here.
-    pub not_evaluated: Option<Problem>,
 }
 
 impl Plan {
-    /// Prompts of what can be evaluated.
-    pub fn prompts(&self) -> i64 {
-        self.evaluable().map(|task| task.prompts).sum()
+    /// The prompts of all probes that can be evaluated.
+    pub fn prompts_total(&self) -> i64 {
+        self.evaluable().map(|probe| probe.prompts).sum()
     }
 
-    /// Calls of what can be evaluated.
-    pub fn calls(&self) -> i64 {
-        self.evaluable().map(|task| task.calls).sum()
+    /// The calls of all probes that can be evaluated.
+    pub fn calls_total(&self) -> i64 {
+        self.evaluable().map(|probe| probe.calls).sum()
     }
 
-    fn evaluable(&self) -> impl Iterator<Item = &PlannedTask> {
-        self.tasks.iter().filter(|task| task.not_evaluated.is_none())
+    /// Refuses a plan in which nothing can be evaluated.
+    ///
+    /// # Errors
+    /// FAILED_PRECONDITION / NOTHING_EVALUABLE with the reason of each probe.
+    pub fn require_evaluable(&self) -> aegis_mesh::Result<()> {
+        if self.evaluable().next().is_some() {
+            return Ok(());
+        }
+        let mut error = Error::failed_precondition(
+            "NOTHING_EVALUABLE",
+            "no selected probe can be evaluated here",
+        )
+        .hint("ListProbes (GET /v1/plugins/probes) says which can, and what the others need");
+        for probe in self.probes.iter().take(MAX_LISTED) {
+            if let Err(problem) = &probe.detectors {
+                error = error.field("spec.include", not_evaluable(&probe.name, problem));
+            }
+        }
+        Err(error)
+    }
+
+    fn evaluable(&self) -> impl Iterator<Item = &PlannedProbe> {
+        self.probes.iter().filter(|probe| probe.detectors.is_ok())
     }
 }
 
 /// Plans a scan.
 ///
 /// # Errors
-/// INVALID_ARGUMENT with every field that is wrong; EMPTY_SELECTION when nothing is selected;
-/// FAILED_PRECONDITION / NOTHING_EVALUABLE when nothing of it can be evaluated here.
-pub fn plan(spec: &Spec, catalogue: &Catalogue, allowance: &Allowance) -> Result<Plan, Error> {
-    let mut violations = Violations::default();
-    check(spec, catalogue, allowance, &mut violations);
-    let selected = select(spec, catalogue, &mut violations)?;
-    violations.into_result()?;
-    let detectors = Detectors::of(spec, catalogue);
-    let tasks: Vec<_> = selected
-        .into_iter()
-        .map(|selected| task(selected, spec, &detectors))
-        .collect();
-    if tasks.iter().all(|task| task.not_evaluated.is_some()) {
-        return Err(nothing_evaluable(&tasks));
-    }
-    Ok(Plan { tasks })
+/// INVALID_ARGUMENT with everything that is wrong with the specification, at once.
+pub fn plan(spec: &Spec, catalogue: &Catalogue, allowance: &Allowance) -> aegis_mesh::Result<Plan> {
+    let mut violations = Violations::new();
+    let plan = plan_collecting(spec, catalogue, allowance, &mut violations);
+    violations.into_result().map(|()| plan)
 }
 
-fn nothing_evaluable(tasks: &[PlannedTask]) -> Error {
-    let why: Vec<_> = tasks
+/// As [`plan`], adding to violations of the rest of a request. The plan holds only when there are none.
+pub fn plan_collecting(
+    spec: &Spec,
+    catalogue: &Catalogue,
+    allowance: &Allowance,
+    violations: &mut Violations,
+) -> Plan {
+    limits::check(spec, violations);
+    target::check(&spec.target, catalogue, allowance, violations);
+    options::check(&spec.plugin_options, catalogue, violations);
+    let buffs = buffs(spec, catalogue, violations);
+    let policy = DetectorPolicy::new(spec, catalogue, violations);
+    let chosen = select(spec, catalogue, violations);
+    let calls_per_prompt = calls_per_prompt(spec, buffs);
+    let probes = chosen
         .iter()
-        .filter_map(|task| Some((task, task.not_evaluated.as_ref()?)))
-        .take(5)
-        .map(|(task, problem)| format!("{}: {}", task.probe, problem.reason))
-        .collect();
-    Error::failed_precondition(
-        "NOTHING_EVALUABLE",
-        format!("no selected probe can be evaluated here ({})", why.join(", ")),
-    )
-    .hint("GET /v1/plugins/probes says which probes can, and what the others need")
+        .map(|chosen| planned(chosen, &policy, calls_per_prompt))
+        .collect::<Vec<_>>();
+    refuse_named(&chosen, &probes, violations);
+    Plan {
+        probes,
+        buffs: spec.buffs.iter().map(|buff| whole_selector(buff)).collect(),
+        eval_threshold: spec.eval_threshold.unwrap_or(DEFAULT_EVAL_THRESHOLD),
+        max_in_flight: spec.max_in_flight.unwrap_or(DEFAULT_MAX_IN_FLIGHT),
+        seed: spec.seed.and_then(|seed| u32::try_from(seed).ok()),
+    }
 }
 
-/// What the specification says of detectors.
-struct Detectors<'a> {
-    instead: Vec<&'a str>,
-    excluded: Vec<&'a str>,
-    extended: bool,
+fn planned(chosen: &Chosen<'_>, policy: &DetectorPolicy<'_>, calls_per_prompt: i64) -> PlannedProbe {
+    let detectors = match (&chosen.probe.not_evaluable, policy.of(chosen.probe)) {
+        // The survey says this of a probe's own detectors; a scan may bring others.
+        (Some(problem), Ok(_)) if problem.reason == DETECTOR_UNAVAILABLE => policy.of(chosen.probe),
+        (Some(problem), _) => Err(problem.clone()),
+        (None, detectors) => detectors,
+    };
+    let prompts = chosen.probe.prompts.unwrap_or_default().max(0);
+    // A probe that makes its prompts as it goes asks at least once.
+    let calls = prompts.max(1).saturating_mul(calls_per_prompt);
+    PlannedProbe {
+        name: chosen.name.to_owned(),
+        calls: if detectors.is_ok() { calls } else { 0 },
+        detectors,
+        prompts,
+    }
 }
 
-impl<'a> Detectors<'a> {
-    fn of(spec: &Spec, catalogue: &'a Catalogue) -> Self {
-        let all = |selectors: &[String]| {
-            selectors
-                .iter()
-                .flat_map(|selector| matching(selector, "detectors", catalogue))
-                .collect()
-        };
-        Self {
-            instead: all(&spec.detectors),
-            excluded: all(&spec.exclude_detectors),
-            extended: spec.extended_detectors.unwrap_or(defaults::EXTENDED_DETECTORS),
+fn not_evaluable(probe: &str, problem: &Problem) -> String {
+    let Problem { reason, message } = problem;
+    format!("{probe} cannot be evaluated here: {reason}: {message}")
+}
+
+/// Each buff makes one prompt of each (garak/buffs/base.py; those that paraphrase or translate
+/// make more), and the original stays only when asked for (garak/probes/base.py, `_buff_hook`).
+fn calls_per_prompt(spec: &Spec, buffs: usize) -> i64 {
+    let generations = i64::from(spec.generations.unwrap_or(DEFAULT_GENERATIONS));
+    let originals = i64::from(buffs == 0 || spec.buffs_include_original_prompt);
+    let buffed = i64::try_from(buffs).unwrap_or(i64::MAX);
+    generations.saturating_mul(buffed.saturating_add(originals))
+}
+
+/// How many buffs the selectors mean.
+fn buffs(spec: &Spec, catalogue: &Catalogue, violations: &mut Violations) -> usize {
+    let choice = Choice {
+        category: "buffs",
+        plugins: &catalogue.buffs,
+    };
+    let mut names = BTreeSet::new();
+    for (index, selector) in spec.buffs.iter().enumerate() {
+        let field = format!("spec.buffs[{index}]");
+        for name in choice.resolve(selector, &field, violations) {
+            let problem = catalogue.buffs.get(name).and_then(|b| b.not_loadable.as_ref());
+            if let Some(problem) = problem {
+                let description = format!("{name} does not load here: {}", problem.message);
+                violations.add(&field, "BUFF_UNAVAILABLE", description);
+            }
+            names.insert(name);
         }
     }
+    names.len()
+}
 
-    /// Detectors of a probe: those that run, and those that do not work here.
-    fn for_probe(&self, selected: &Selected<'_>) -> (Vec<String>, Vec<String>, bool) {
-        let own = selected.probe.detectors(self.extended);
-        let wanted = if self.instead.is_empty() { &own } else { &self.instead };
-        let kept = wanted.iter().filter(|name| !self.excluded.contains(name));
-        let (unavailable, run): (Vec<_>, Vec<_>) = kept
-            .map(|name| (*name).to_owned())
-            .partition(|name| selected.probe.unavailable_detectors.contains(name));
-        let is_explicit = run.iter().ne(own.iter());
-        (run, unavailable, is_explicit)
+/// Without its category, garak would take a buff's name for nothing at all.
+fn whole_selector(buff: &str) -> String {
+    match buff.strip_prefix("buffs.").unwrap_or(buff) {
+        "*" => "buffs.all".to_owned(),
+        name => format!("buffs.{name}"),
     }
 }
 
-fn task(selected: Selected<'_>, spec: &Spec, detectors: &Detectors<'_>) -> PlannedTask {
-    let (run, unavailable, detectors_are_explicit) = detectors.for_probe(&selected);
-    let no_detector = || {
-        run.is_empty().then(|| Problem {
-            reason: "DETECTOR_UNAVAILABLE".to_owned(),
-            message: "none of its detectors can run".to_owned(),
-        })
-    };
-    let not_evaluated = match (&selected.probe.not_evaluable, detectors.instead.is_empty()) {
-        // Other detectors than its own may work where its own do not.
-        (Some(problem), false) if problem.reason == "DETECTOR_UNAVAILABLE" => no_detector(),
-        (Some(problem), _) => Some(problem.clone()),
-        (None, _) => no_detector(),
-    };
-    let prompts = selected.probe.prompts.unwrap_or(0);
-    let generations = i64::from(spec.generations.unwrap_or(defaults::GENERATIONS));
-    PlannedTask {
-        probe: selected.name.to_owned(),
-        detectors: run,
-        detectors_are_explicit,
-        unavailable_detectors: unavailable,
-        prompts,
-        calls: prompts * generations,
-        not_evaluated,
+/// What was asked for by name and cannot be had is refused; what a module or "all" brought is
+/// planned as not evaluated.
+fn refuse_named(chosen: &[Chosen<'_>], probes: &[PlannedProbe], violations: &mut Violations) {
+    for (chosen, probe) in chosen.iter().zip(probes) {
+        if let (Some(index), Err(problem)) = (chosen.named_at, &probe.detectors) {
+            violations.add_with_hint(
+                format!("spec.include[{index}]"),
+                "PROBE_NOT_EVALUABLE",
+                not_evaluable(&probe.name, problem),
+                "leave it out, or include its module: then it is listed as not evaluated",
+            );
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,56 +1,68 @@
-//! A scan's specification, in garak's own words. Unset means garak's default.
-
-use std::time::Duration;
+//! A scan's specification as it was sent: nothing in it has been checked.
 
 use serde_json::{Map, Value};
 
-/// What to run; the meaning of each field is in `aegis.scan.v1.ScanSpec`.
+/// What to run. The fields are those of the contract's `ScanSpec`.
 #[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs, reason = "documented in proto/aegis/scan/v1/scan.proto")]
 pub struct Spec {
-    pub target: Option<Target>,
+    /// Whom to ask.
+    pub target: Target,
+    /// Selectors of probes.
     pub include: Vec<String>,
+    /// Selectors of probes that are taken away.
     pub exclude: Vec<String>,
+    /// Prefixes of tags; a probe stays that has a tag with any of them.
     pub tags: Vec<String>,
+    /// Tiers; a probe stays that is of any of them.
     pub tiers: Vec<i32>,
+    /// Outputs per prompt.
     pub generations: Option<i32>,
+    /// Score from which an output is a hit.
     pub eval_threshold: Option<f64>,
+    /// Seed of every probe.
     pub seed: Option<i64>,
+    /// Calls in flight over all tasks.
     pub max_in_flight: Option<i32>,
+    /// Selectors of buffs.
     pub buffs: Vec<String>,
+    /// Whether buffs keep the original prompt.
+    pub buffs_include_original_prompt: bool,
+    /// Selectors of detectors to run instead of each probe's own.
     pub detectors: Vec<String>,
+    /// Selectors of detectors not to run.
     pub exclude_detectors: Vec<String>,
+    /// Whether extended detectors run.
     pub extended_detectors: Option<bool>,
+    /// Sent before each prompt.
     pub system_prompt: Option<String>,
-    pub probe_timeout: Option<Duration>,
-    /// A timeout that is no duration of time: negative, or out of range.
-    pub probe_timeout_is_invalid: bool,
+    /// Longest run of one probe.
+    pub probe_timeout: Option<Seconds>,
+    /// Options of probes, detectors and buffs.
     pub plugin_options: Map<String, Value>,
+    /// Names of custom probes.
     pub custom_probes: Vec<String>,
+    /// Higher is leased first.
     pub priority: Option<i32>,
 }
 
-/// What to scan.
+/// The target part of a specification.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Target {
-    /// A generator: "openai.OpenAICompatible".
-    pub kind: String,
+    /// The generator's name.
+    pub generator: String,
     /// Model or endpoint.
     pub name: String,
-    /// Options of the generator.
+    /// The generator's options.
     pub options: Map<String, Value>,
     /// "env:NAME", or empty.
     pub secret: String,
 }
 
-/// garak's defaults (`garak/resources/garak.core.yaml`), and ours where garak has none.
-pub mod defaults {
-    /// Outputs per prompt.
-    pub const GENERATIONS: i32 = 5;
-    /// Score from which an output is a hit.
-    pub const EVAL_THRESHOLD: f64 = 0.5;
-    /// Run extended detectors.
-    pub const EXTENDED_DETECTORS: bool = true;
-    /// Calls in flight of one scan; ours.
-    pub const MAX_IN_FLIGHT: i32 = 16;
+/// A duration as it came, which may be out of any range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds {
+    /// Whole seconds.
+    pub seconds: i64,
+    /// Of a second.
+    pub nanos: i32,
 }

@@ -1,126 +1,156 @@
-//! Contracts to domain and back.
-
-use std::time::Duration;
+//! Messages into the domain's types and back.
 
 use aegis_proto::{
-    internal::{catalog::v1::NewTask, task::v1 as task},
-    scan::v1 as scan,
+    internal::catalog::v1::NewTask,
+    scan::v1::{self as pb, NotEvaluated, PlanScanResponse},
 };
+use prost_types::{Struct, value::Kind};
 use serde_json::{Map, Number, Value};
 
-use crate::domain::{
-    catalogue::Allowance,
-    plan::{Plan, PlannedTask},
-    spec::{Spec, Target},
+use crate::{
+    catalogues::Current,
+    domain::{
+        catalogue::Problem,
+        plan::{Plan, PlannedProbe},
+        spec::{Seconds, Spec, Target},
+        violation::{INVALID_FIELD, Violations},
+    },
 };
 
-pub(super) fn spec(spec: &scan::ScanSpec) -> Spec {
-    let timeout = spec.probe_timeout.map(Duration::try_from);
+/// Deepest nesting of options; the runner takes no more either.
+const MAX_DEPTH: usize = 32;
+/// Integers up to here are exact in a double.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The specification as the domain has it. Options that are no JSON are violations.
+pub(super) fn spec(message: &pb::ScanSpec, violations: &mut Violations) -> Spec {
+    let target = message.target.clone().unwrap_or_default();
     Spec {
-        target: spec.target.as_ref().map(target),
-        include: spec.include.clone(),
-        exclude: spec.exclude.clone(),
-        tags: spec.tags.clone(),
-        tiers: spec.tiers.clone(),
-        generations: spec.generations,
-        eval_threshold: spec.eval_threshold,
-        seed: spec.seed,
-        max_in_flight: spec.max_in_flight,
-        buffs: spec.buffs.clone(),
-        detectors: spec.detectors.clone(),
-        exclude_detectors: spec.exclude_detectors.clone(),
-        extended_detectors: spec.extended_detectors,
-        system_prompt: spec.system_prompt.clone(),
-        probe_timeout_is_invalid: matches!(timeout, Some(Err(_))),
-        probe_timeout: timeout.and_then(Result::ok),
-        plugin_options: spec.plugin_options.as_ref().map(object).unwrap_or_default(),
-        custom_probes: spec.custom_probes.clone(),
-        priority: spec.priority,
+        target: Target {
+            options: object("spec.target.options", target.options, violations),
+            generator: target.r#type,
+            name: target.name,
+            secret: target.secret,
+        },
+        include: message.include.clone(),
+        exclude: message.exclude.clone(),
+        tags: message.tags.clone(),
+        tiers: message.tiers.clone(),
+        generations: message.generations,
+        eval_threshold: message.eval_threshold,
+        seed: message.seed,
+        max_in_flight: message.max_in_flight,
+        buffs: message.buffs.clone(),
+        buffs_include_original_prompt: message.buffs_include_original_prompt.unwrap_or(false),
+        detectors: message.detectors.clone(),
+        exclude_detectors: message.exclude_detectors.clone(),
+        extended_detectors: message.extended_detectors,
+        system_prompt: message.system_prompt.clone(),
+        probe_timeout: message.probe_timeout.map(|d| Seconds {
+            seconds: d.seconds,
+            nanos: d.nanos,
+        }),
+        plugin_options: object(
+            "spec.plugin_options",
+            message.plugin_options.clone(),
+            violations,
+        ),
+        custom_probes: message.custom_probes.clone(),
+        priority: message.priority,
     }
 }
 
-fn target(target: &scan::Target) -> Target {
-    Target {
-        kind: target.r#type.clone(),
-        name: target.name.clone(),
-        options: target.options.as_ref().map(object).unwrap_or_default(),
-        secret: target.secret.clone(),
-    }
-}
-
-fn object(from: &prost_types::Struct) -> Map<String, Value> {
-    from.fields.iter().map(|(key, item)| (key.clone(), value(item))).collect()
-}
-
-fn value(from: &prost_types::Value) -> Value {
-    use prost_types::value::Kind;
-    match &from.kind {
-        None | Some(Kind::NullValue(_)) => Value::Null,
-        Some(Kind::BoolValue(flag)) => Value::Bool(*flag),
-        Some(Kind::NumberValue(number)) => Number::from_f64(*number).map_or(Value::Null, Value::Number),
-        Some(Kind::StringValue(text)) => Value::String(text.clone()),
-        Some(Kind::StructValue(fields)) => Value::Object(object(fields)),
-        Some(Kind::ListValue(list)) => list.values.iter().map(value).collect(),
-    }
-}
-
-pub(super) fn allowance(from: &task::Allowance) -> Allowance {
-    let generators = from.generators.iter();
-    Allowance {
-        generators: generators
-            .map(|one| (one.name.clone(), one.option_keys.iter().cloned().collect()))
-            .collect(),
-        secrets: from.secrets.iter().cloned().collect(),
-    }
-}
-
-pub(super) fn planned_probes(plan: &Plan) -> Vec<scan::PlannedProbe> {
-    plan.tasks
-        .iter()
-        .map(|task| scan::PlannedProbe {
-            probe: task.probe.clone(),
-            detectors: task.detectors.clone(),
-            prompts: task.prompts,
-            calls: task.calls,
-            unavailable_detectors: task.unavailable_detectors.clone(),
-            not_evaluated: not_evaluated(task),
-        })
-        .collect()
-}
-
-pub(super) fn new_tasks(plan: &Plan) -> Vec<NewTask> {
-    plan.tasks
-        .iter()
-        .zip(0..)
-        .map(|(task, ordinal)| NewTask {
-            probe: task.probe.clone(),
-            shard_index: 0,
-            shard_count: 1,
-            ordinal,
-            planned_calls: task.calls,
-            detectors: match task.detectors_are_explicit {
-                true => task.detectors.clone(),
-                false => Vec::new(),
-            },
-            not_evaluated: not_evaluated(task),
-        })
-        .collect()
-}
-
-fn not_evaluated(task: &PlannedTask) -> Option<scan::NotEvaluated> {
-    task.not_evaluated.as_ref().map(|problem| scan::NotEvaluated {
-        probe: task.probe.clone(),
-        reason: problem.reason.clone(),
-        message: problem.message.clone(),
+fn object(field: &str, message: Option<Struct>, violations: &mut Violations) -> Map<String, Value> {
+    let fields = message.unwrap_or_default().fields.into_iter();
+    let converted: Option<Map<String, Value>> =
+        fields.map(|(key, value)| Some((key, json(value, MAX_DEPTH)?))).collect();
+    converted.unwrap_or_else(|| {
+        let description = "must be finite JSON, nested at most 32 deep";
+        violations.add(field, INVALID_FIELD, description);
+        Map::new()
     })
 }
 
-/// A duration of the contract; negative or absurd ones count as none.
-pub(super) fn duration(from: Option<prost_types::Duration>) -> Option<Duration> {
-    from.and_then(|duration| duration.try_into().ok())
+fn json(value: prost_types::Value, depth: usize) -> Option<Value> {
+    let depth = depth.checked_sub(1)?;
+    Some(match value.kind? {
+        Kind::NullValue(_) => Value::Null,
+        Kind::BoolValue(value) => Value::Bool(value),
+        Kind::StringValue(text) => Value::String(text),
+        Kind::NumberValue(number) => Value::Number(number_of(number)?),
+        Kind::ListValue(list) => {
+            let values = list.values.into_iter();
+            Value::Array(values.map(|v| json(v, depth)).collect::<Option<_>>()?)
+        }
+        Kind::StructValue(object) => {
+            let fields = object.fields.into_iter();
+            Value::Object(
+                fields
+                    .map(|(key, value)| Some((key, json(value, depth)?)))
+                    .collect::<Option<_>>()?,
+            )
+        }
+    })
 }
 
-/// A duration for the contract.
-pub(crate) fn to_duration(from: Duration) -> Option<prost_types::Duration> {
-    prost_types::Duration::try_from(from).ok()
+/// A `google.protobuf.Value` has doubles only; what is integral is shown as such.
+fn number_of(number: f64) -> Option<Number> {
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT {
+        return Some(Number::from(number as i64));
+    }
+    Number::from_f64(number)
+}
+
+/// The tasks of a scan, in its order.
+pub(super) fn new_tasks(plan: &Plan) -> Vec<NewTask> {
+    plan.probes
+        .iter()
+        .zip(0..)
+        .map(|(probe, ordinal)| new_task(probe, ordinal))
+        .collect()
+}
+
+fn new_task(probe: &PlannedProbe, ordinal: i32) -> NewTask {
+    let listed = probe.detectors.as_ref().ok().filter(|d| d.is_explicit);
+    NewTask {
+        probe: probe.name.clone(),
+        shard_index: 0,
+        shard_count: 1,
+        ordinal,
+        planned_calls: probe.calls,
+        detectors: listed.map(|d| d.run.clone()).unwrap_or_default(),
+        not_evaluated: not_evaluated(probe),
+    }
+}
+
+fn not_evaluated(probe: &PlannedProbe) -> Option<NotEvaluated> {
+    let Problem { reason, message } = probe.detectors.as_ref().err()?;
+    Some(NotEvaluated {
+        probe: probe.name.clone(),
+        reason: reason.clone(),
+        message: message.clone(),
+    })
+}
+
+/// The answer of PlanScan.
+pub(super) fn plan_response(plan: &Plan, current: &Current) -> PlanScanResponse {
+    PlanScanResponse {
+        prompts_total: plan.prompts_total(),
+        calls_total: plan.calls_total(),
+        garak_version: current.catalogue.garak_version.clone(),
+        plugin_catalogue: current.sha256.clone(),
+        probes: plan.probes.iter().map(planned_probe).collect(),
+    }
+}
+
+fn planned_probe(probe: &PlannedProbe) -> pb::PlannedProbe {
+    let detectors = probe.detectors.as_ref().ok();
+    pb::PlannedProbe {
+        probe: probe.name.clone(),
+        detectors: detectors.map(|d| d.run.clone()).unwrap_or_default(),
+        prompts: probe.prompts,
+        calls: probe.calls,
+        unavailable_detectors: detectors.map(|d| d.unavailable.clone()).unwrap_or_default(),
+        not_evaluated: not_evaluated(probe),
+    }
 }

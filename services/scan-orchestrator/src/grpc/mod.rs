@@ -1,14 +1,20 @@
-//! The services that scan-orchestrator serves: converts, and calls `domain` and catalog.
+//! The services: they convert, ask the domain, and hand intents to catalog.
 
-mod catalogues;
+mod check;
 mod convert;
-mod plugin_service;
-mod scan_service;
-mod task_service;
+mod plugin;
+mod scan;
+mod task;
 mod watch;
 
-pub(crate) use catalogues::Catalogues;
-pub(crate) use convert::to_duration;
-pub(crate) use plugin_service::PluginApi;
-pub(crate) use scan_service::ScanApi;
-pub(crate) use task_service::TaskApi;
+use aegis_mesh::Error;
+use tonic::Status;
+
+pub(crate) use plugin::PluginApi;
+pub(crate) use scan::ScanApi;
+pub(crate) use task::{TaskApi, TaskPolicy};
+
+/// A peer's status as ours: its reason and details stay, its transport metadata does not.
+fn relay(status: Status) -> Status {
+    Error::from(status).into()
+}

@@ -1,5 +1,5 @@
-//! Periodic jobs. Every replica runs them: what they do is decided in catalog's transactions.
+//! What happens without being asked.
 
 mod reaper;
 
-pub(crate) use reaper::reap;
+pub(crate) use reaper::reaper;

@@ -1,53 +1,93 @@
-//! Ends leases that have run out, so that another runner takes the task.
+//! The reaper: ends leases that ran out, by the database's clock. Any number of replicas may do so
+//! at once; each lease ends once.
 
 use std::time::Duration;
 
-use aegis_mesh::{CallContext, Error, MeshChannel, Result, Shutdown, with_context};
+use aegis_mesh::{CallContext, MeshChannel, Result, Shutdown, TaskHandle, spawn, with_context};
 use aegis_proto::internal::catalog::v1::{
     ExpireLeasesRequest, task_queue_service_client::TaskQueueServiceClient,
 };
+use tokio::time::sleep;
 
-use crate::config::Config;
+use crate::grpc::TaskPolicy;
 
 const NAME: &str = "reaper";
-/// Longest one run may take.
+/// Leases ended by one call.
+const LIMIT: i32 = 500;
+/// Longest one call.
 const BUDGET: Duration = Duration::from_secs(30);
-/// Leases ended in one call.
-const BATCH: i32 = 200;
+/// Replicas that started together part by up to this share of the period.
+const JITTER: f64 = 0.2;
 
-/// Runs until shutdown, once every period with some jitter, so that replicas do not march in step.
-pub(crate) async fn reap(
-    config: Config,
+/// Runs every `period` until `shutdown`.
+pub(crate) fn reaper(
     queue: TaskQueueServiceClient<MeshChannel>,
+    policy: TaskPolicy,
+    period: Duration,
     shutdown: Shutdown,
-) {
-    loop {
-        let jitter = rand::random_range(0.8..1.2);
-        let pause = tokio::time::sleep(config.reaper_period().mul_f64(jitter));
-        if shutdown.until(pause).await.is_none() {
-            return;
+) -> TaskHandle<()> {
+    spawn(NAME, async move {
+        tracing::info!(job = NAME, period_seconds = period.as_secs_f64(), "job started");
+        let mut failing = false;
+        while shutdown.until(sleep(jittered(period))).await.is_some() {
+            let run = with_context(CallContext::for_job(NAME, BUDGET), expire(&queue, &policy));
+            let Some(result) = shutdown.until(run).await else {
+                break;
+            };
+            failing = tell(&result, failing);
         }
-        let run = with_context(CallContext::for_job(NAME, BUDGET), expire(&config, queue.clone()));
-        match run.await {
-            Ok(0) => {}
-            Ok(expired) => tracing::info!(job = NAME, expired, "ended leases that had run out"),
-            Err(error) => tracing::warn!(job = NAME, reason = error.reason(), %error, "failed"),
+    })
+}
+
+/// Ends leases until none that ran out is left; a full batch says that there may be more.
+async fn expire(queue: &TaskQueueServiceClient<MeshChannel>, policy: &TaskPolicy) -> Result<i64> {
+    let mut total = 0;
+    loop {
+        let request = ExpireLeasesRequest {
+            policy: Some(policy.retry),
+            limit: LIMIT,
+        };
+        let answer = queue.clone().expire_leases(request).await?.into_inner();
+        total += i64::from(answer.expired);
+        if answer.expired < LIMIT {
+            return Ok(total);
         }
     }
 }
 
-async fn expire(config: &Config, mut queue: TaskQueueServiceClient<MeshChannel>) -> Result<i32> {
-    let mut total = 0;
-    loop {
-        let request = ExpireLeasesRequest {
-            policy: Some(config.retry_policy()),
-            limit: BATCH,
-        };
-        let answer = queue.expire_leases(request).await.map_err(Error::from)?;
-        let expired = answer.into_inner().expired;
-        total += expired;
-        if expired < BATCH {
-            return Ok(total);
+/// Logs what changed: leases that ended, the first failure of a row, and its end.
+fn tell(result: &Result<i64>, was_failing: bool) -> bool {
+    match result {
+        Ok(expired) => {
+            if *expired > 0 || was_failing {
+                tracing::info!(job = NAME, expired, "job ran");
+            }
+            false
+        }
+        Err(error) => {
+            if !was_failing {
+                tracing::warn!(job = NAME, reason = error.reason(), %error, "job failed");
+            }
+            true
+        }
+    }
+}
+
+fn jittered(period: Duration) -> Duration {
+    let share: f64 = rand::random();
+    period.mul_f64(1.0 - JITTER * share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jitter_stays_within_its_share() {
+        let period = Duration::from_secs(10);
+        for _ in 0..1000 {
+            let next = jittered(period);
+            assert!(next <= period && next >= Duration::from_secs(8), "{next:?}");
         }
     }
 }

@@ -1,0 +1,65 @@
+//! The configuration of the whole mesh: a table a service.
+
+use std::path::{Path, PathBuf};
+
+use aegis_mesh::{ConfigError, TelemetryConfig, config};
+use serde::{Deserialize, Serialize};
+
+use crate::args::UpArgs;
+
+/// Configuration of `aegis up`; environment prefix `AEGIS_UP__`, a service's table behind it:
+/// `AEGIS_UP__GARAK_RUNNER__SLOTS`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct MeshConfig {
+    /// Where database, reports and scratch files lie, unless a table says otherwise.
+    pub(crate) data_dir: PathBuf,
+    /// Logs and traces of all five.
+    pub(crate) telemetry: TelemetryConfig,
+    pub(crate) gateway: aegis_gateway::Config,
+    pub(crate) scan_orchestrator: aegis_scan_orchestrator::Config,
+    pub(crate) garak_runner: aegis_garak_runner::Config,
+    pub(crate) catalog: aegis_catalog::Config,
+    pub(crate) artifact: aegis_artifact::Config,
+}
+
+impl MeshConfig {
+    /// Defaults, then the file, then the environment, then the command line.
+    ///
+    /// # Errors
+    /// A file that cannot be read, an unknown key, a value that cannot be.
+    pub(crate) fn load(args: &UpArgs) -> Result<Self, ConfigError> {
+        let environment = aegis_mesh::service::environment();
+        let mut config: Self = config::load("up", args.config.as_deref(), environment)?;
+        config.data_dir.clone_from(&args.data_dir);
+        config.gateway.listen = args.listen;
+        if args.garak_python.is_some() {
+            config
+                .garak_runner
+                .garak_python
+                .clone_from(&args.garak_python);
+        }
+        if let Some(slots) = args.slots {
+            config.garak_runner.slots = Some(slots.into());
+        }
+        let data_dir = config.data_dir.clone();
+        config.place_in(&data_dir);
+        Ok(config)
+    }
+
+    /// Puts what still has its default place into the data directory.
+    fn place_in(&mut self, data_dir: &Path) {
+        let runner = aegis_garak_runner::Config::default();
+        if self.garak_runner.data_dir == runner.data_dir {
+            self.garak_runner.data_dir = data_dir.join("runner");
+        }
+        let artifact = aegis_artifact::Config::default();
+        if self.artifact.data_dir == artifact.data_dir {
+            self.artifact.data_dir = data_dir.join("artifact");
+        }
+        let catalog = aegis_catalog::Config::default();
+        if self.catalog.data_dir == catalog.data_dir {
+            self.catalog.data_dir = data_dir.join("catalog");
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! A throw-away PostgreSQL: one server for a test process, one database for a test.
+//!
+//! The server is the child of a small shell that waits for its standard input to end. That pipe
+//! ends with the test process, however it ends (`kill -9` included); then the shell stops the
+//! server and removes its folder. No orphan, and no unsafe code.
+
+use std::{
+    io,
+    net::TcpListener,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use nix::unistd::{User, geteuid};
+
+/// What is needed of it. A folder in PATH may have links to some of them only.
+const PROGRAMS: [&str; 4] = ["initdb", "postgres", "createdb", "pg_isready"];
+
+/// How long the server may take to come up on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// `$1` the folder with the programs, `$2` that of the data, `$3` the port.
+const GUARD: &str = r#"
+"$1/postgres" -D "$2" -p "$3" -h 127.0.0.1 -k "" \
+    -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
+    -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal \
+    </dev/null >"$2/server.log" 2>&1 &
+server=$!
+cat >/dev/null
+kill -QUIT "$server"
+wait "$server"
+rm -rf "$2"
+"#;
+
+/// A running server without any data worth keeping.
+#[derive(Debug)]
+pub struct Postgres {
+    programs: PathBuf,
+    port: u16,
+    databases: AtomicU32,
+    /// Its standard input holds the server alive.
+    guard: Child,
+}
+
+impl Postgres {
+    /// The server of this process; started by the first who asks.
+    ///
+    /// # Panics
+    /// When there is no PostgreSQL on the machine (`apt-get install postgresql`, or set
+    /// `AEGIS_POSTGRES_BIN` to the folder of `initdb`), or it does not start. A test that
+    /// needs it cannot go on.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| match Self::start() {
+            Ok(postgres) => postgres,
+            Err(error) => panic!("no PostgreSQL for the tests: {error}"),
+        })
+    }
+
+    /// Starts a server of its own; it ends with this value or this process.
+    ///
+    /// # Errors
+    /// What could not be found, made or started.
+    pub fn start() -> io::Result<Self> {
+        let programs = programs()?;
+        let data = data_folder()?;
+        let mut initdb = as_nobody(&programs.join("initdb"))?;
+        initdb
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .arg(&data);
+        succeed(initdb)?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let guard = as_nobody(Path::new("/bin/sh"))?
+            .args(["-c", GUARD, "postgres-guard"])
+            .arg(&programs)
+            .arg(&data)
+            .arg(port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A Ctrl-C for the tests must not reach the guard before its pipe ends.
+            .process_group(0)
+            .spawn()?;
+        let postgres = Self {
+            programs,
+            port,
+            databases: AtomicU32::new(0),
+            guard,
+        };
+        postgres.wait_until_ready()?;
+        Ok(postgres)
+    }
+
+    /// Makes an empty database; its URL.
+    ///
+    /// # Panics
+    /// When the server is gone.
+    pub fn create_database(&self) -> String {
+        let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let mut createdb = self.client("createdb");
+        createdb.arg(&name);
+        if let Err(error) = succeed(createdb) {
+            panic!("cannot make a database: {error}");
+        }
+        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command
+            .args(["-h", "127.0.0.1", "-U", "postgres", "-p"])
+            .arg(self.port.to_string());
+        command
+    }
+
+    fn wait_until_ready(&self) -> io::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            let Err(error) = succeed(self.client("pg_isready")) else {
+                return Ok(());
+            };
+            if Instant::now() > deadline {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        if let Err(error) = self.guard.wait() {
+            eprintln!("the PostgreSQL of a test cannot be waited for: {error}");
+        }
+    }
+}
+
+/// The newest PostgreSQL of the machine.
+fn programs() -> io::Result<PathBuf> {
+    let named = std::env::var_os("AEGIS_POSTGRES_BIN").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path);
+    let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .collect();
+    debian.sort();
+    named
+        .into_iter()
+        .chain(in_path)
+        .chain(debian.into_iter().rev())
+        .find(|folder| PROGRAMS.iter().all(|program| folder.join(program).is_file()))
+        .ok_or_else(|| {
+            io::Error::other("found no initdb; install postgresql or set AEGIS_POSTGRES_BIN")
+        })
+}
+
+/// Whom the server runs as: PostgreSQL refuses root.
+fn nobody() -> io::Result<Option<User>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let user = User::from_name("nobody")?;
+    user.map(Some)
+        .ok_or_else(|| io::Error::other("there is no user nobody to run PostgreSQL as"))
+}
+
+fn as_nobody(program: &Path) -> io::Result<Command> {
+    let mut command = Command::new(program);
+    command.current_dir("/");
+    if let Some(user) = nobody()? {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+    Ok(command)
+}
+
+fn data_folder() -> io::Result<PathBuf> {
+    let folder = tempfile::Builder::new()
+        .prefix("aegis-postgres-")
+        .tempdir()?
+        // The guard removes it: it outlives this process for a moment.
+        .keep();
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+    if let Some(user) = nobody()? {
+        chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    }
+    Ok(folder)
+}
+
+fn succeed(mut command: Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let program = command.get_program().to_string_lossy().into_owned();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(io::Error::other(format!("{program}: {}: {said}", output.status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_gives_databases_and_leaves_nothing_behind() {
+        let postgres = Postgres::start().unwrap();
+        let first = postgres.create_database();
+        let second = postgres.create_database();
+        assert_ne!(first, second);
+        let mut reindexdb = postgres.client("reindexdb");
+        reindexdb.arg("test_1");
+        succeed(reindexdb).unwrap();
+        let port = postgres.port;
+        drop(postgres);
+        // The port is free again: nothing listens.
+        TcpListener::bind(("127.0.0.1", port)).unwrap();
+    }
+}

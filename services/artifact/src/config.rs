@@ -1,0 +1,153 @@
+//! The artifact service's configuration.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aegis_mesh::{ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::compose::ComposeLimits;
+use crate::domain::upload::UploadLimits;
+
+/// The port it listens on by default.
+pub const DEFAULT_PORT: u16 = 7104;
+/// Where the catalog listens by default.
+pub const DEFAULT_CATALOG: &str = "http://127.0.0.1:7103";
+
+/// Configuration of the artifact service; environment prefix `AEGIS_ARTIFACT__`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where it listens; 127.0.0.1:7104.
+    pub server: ServerConfig,
+    /// The catalog, which has the rows of artifacts; http://127.0.0.1:7103.
+    pub catalog: ClientConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// Objects lie in `objects` of this folder, uploads under way in `uploads`. One process's alone.
+    pub data_dir: PathBuf,
+    /// Signs page tokens; all replicas need the same. Unset: a key in `data_dir`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_token_key: Option<Secret>,
+    /// Most bytes of one upload; 8 GiB.
+    pub max_upload_bytes: u64,
+    /// Most uploads at once, 1 to 10000; 64. Those whose stream broke count until they are resumed
+    /// or collected.
+    pub max_uploads: usize,
+    /// After how long an upload that nobody writes is collected, in seconds, 1 to 86400; 600.
+    pub upload_idle_seconds: u64,
+    /// How often uploads are looked through for those to collect, in seconds, 1 to 3600; 30.
+    pub sweep_seconds: u64,
+    /// Most reports composed at once, 1 to 64; 2. More wait.
+    pub max_composing: usize,
+    /// Most bytes that the indexes of one report's parts may have together, which are in memory
+    /// while it is composed; 256 MiB, which is over six million attempts.
+    pub max_compose_index_bytes: u64,
+    /// Longest composing of one report, in seconds, 1 to 86400; 900.
+    pub compose_deadline_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: ServerConfig::on_port(DEFAULT_PORT),
+            catalog: ClientConfig::at(DEFAULT_CATALOG),
+            telemetry: TelemetryConfig::default(),
+            data_dir: PathBuf::from("data/artifact"),
+            page_token_key: None,
+            max_upload_bytes: 8 << 30,
+            max_uploads: 64,
+            upload_idle_seconds: 600,
+            sweep_seconds: 30,
+            max_composing: 2,
+            max_compose_index_bytes: 256 << 20,
+            compose_deadline_seconds: 900,
+        }
+    }
+}
+
+impl ServiceConfig for Config {
+    fn telemetry(&self) -> &TelemetryConfig {
+        &self.telemetry
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        self.server.validate()?;
+        self.catalog.validate("catalog")?;
+        self.validate_own()
+    }
+}
+
+impl Config {
+    /// What holds however the service is reached and reaches others.
+    ///
+    /// # Errors
+    /// Names the key and its range.
+    pub fn validate_own(&self) -> Result<(), ConfigError> {
+        let ranges = [
+            ("max_upload_bytes", self.max_upload_bytes, 1, 1 << 50),
+            ("max_uploads", self.max_uploads as u64, 1, 10_000),
+            ("upload_idle_seconds", self.upload_idle_seconds, 1, 86_400),
+            ("sweep_seconds", self.sweep_seconds, 1, 3600),
+            ("max_composing", self.max_composing as u64, 1, 64),
+            (
+                "max_compose_index_bytes",
+                self.max_compose_index_bytes,
+                1,
+                1 << 40,
+            ),
+            (
+                "compose_deadline_seconds",
+                self.compose_deadline_seconds,
+                1,
+                86_400,
+            ),
+        ];
+        match ranges
+            .iter()
+            .find(|(_, value, least, most)| !(least..=most).contains(&value))
+        {
+            None => Ok(()),
+            Some((key, value, least, most)) => Err(ConfigError::invalid(format!(
+                "{key} is {value}, not {least} to {most}"
+            ))),
+        }
+    }
+
+    /// What uploads may take.
+    pub fn upload_limits(&self) -> UploadLimits {
+        UploadLimits {
+            max_bytes: self.max_upload_bytes,
+            max_uploads: self.max_uploads,
+            idle: Duration::from_secs(self.upload_idle_seconds),
+        }
+    }
+
+    /// What composing may take.
+    pub fn compose_limits(&self) -> ComposeLimits {
+        ComposeLimits {
+            max_running: self.max_composing,
+            max_index_bytes: self.max_compose_index_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().validate().unwrap();
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        let config = Config {
+            max_uploads: 0,
+            ..Config::default()
+        };
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains("max_uploads is 0"), "{error}");
+    }
+}

@@ -1,0 +1,86 @@
+//! From scratch into the store, and into the catalog's rows.
+
+use std::io::{self, BufWriter, Write};
+
+use aegis_mesh::Result;
+use aegis_report::Index;
+
+use super::checksum::Checksum;
+use super::fault;
+use super::key::ObjectKey;
+use super::registry::{Lease, Registry, ReportTally, StoredArtifact};
+use super::scratch::{Scratch, ScratchFile};
+use crate::store::{ObjectStore, StoreError};
+
+/// Bytes that were found to be what they should be, and lie in scratch, written out.
+#[derive(Debug)]
+pub struct Sealed {
+    /// What they are.
+    pub checksum: Checksum,
+    /// Of a report.
+    pub tally: Option<ReportTally>,
+    /// A report's index, until it is in the store.
+    pub index: Option<ScratchFile>,
+    /// The bytes, until they are in the store.
+    pub content: Option<ScratchFile>,
+}
+
+/// Makes the bytes an artifact. The index goes first: whoever sees the report finds its index.
+/// Can be repeated from every point at which it failed or was dropped.
+///
+/// # Errors
+/// Of the store; ABORTED / LEASE_LOST and others of [`Registry::complete`].
+pub async fn deposit(
+    store: &dyn ObjectStore,
+    registry: &dyn Registry,
+    lease: &Lease,
+    artifact: &StoredArtifact,
+    sealed: &mut Sealed,
+) -> Result<()> {
+    keep(store, &artifact.key.index(), &mut sealed.index).await?;
+    keep(store, &artifact.key, &mut sealed.content).await?;
+    if store.stat(&artifact.key).await? != Some(sealed.checksum.size) {
+        return Err(fault::corrupt(
+            artifact,
+            "the store has not as many bytes as it was given",
+        ));
+    }
+    registry
+        .complete(lease, artifact.id, &sealed.checksum, sealed.tally.as_ref())
+        .await
+}
+
+/// Puts a scratch file into the store, unless it is there already.
+async fn keep(
+    store: &dyn ObjectStore,
+    key: &ObjectKey,
+    file: &mut Option<ScratchFile>,
+) -> Result<()> {
+    let Some(scratch) = file else {
+        return Ok(());
+    };
+    match store.put(key, scratch.path()).await {
+        // An earlier try was not awaited to its end, but came to it.
+        Err(StoreError::NotFound) if store.stat(key).await?.is_some() => {}
+        done => done?,
+    }
+    *file = None;
+    Ok(())
+}
+
+/// Writes an index, as it will be stored.
+///
+/// # Errors
+/// When there is no room for it.
+pub fn write_index(scratch: &Scratch, index: &Index) -> Result<ScratchFile> {
+    let write = || -> io::Result<ScratchFile> {
+        let (file, name) = scratch.create(None)?;
+        let mut out = BufWriter::with_capacity(128 << 10, &file);
+        index.write_to(&mut out)?;
+        out.flush()?;
+        drop(out);
+        file.sync_all()?;
+        Ok(name)
+    };
+    write().map_err(fault::scratch)
+}

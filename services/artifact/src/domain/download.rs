@@ -1,0 +1,114 @@
+//! Reading artifacts that users may see.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aegis_mesh::{Error, Result};
+use aegis_proto::ids::{ProjectId, ScanId};
+
+use super::fault;
+use super::name::ArtifactName;
+use super::registry::{Registry, StoredArtifact};
+use crate::store::{ByteStream, ObjectStore};
+
+/// Committed artifacts of scans.
+pub struct Downloads {
+    registry: Arc<dyn Registry>,
+    store: Arc<dyn ObjectStore>,
+}
+
+/// Which file of which report.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// The scan.
+    pub scan: ScanId,
+    /// A public name.
+    pub name: ArtifactName,
+    /// 0 is the newest.
+    pub revision: i32,
+}
+
+impl Downloads {
+    /// Over these rows and bytes.
+    pub fn new(registry: Arc<dyn Registry>, store: Arc<dyn ObjectStore>) -> Self {
+        Self { registry, store }
+    }
+
+    /// The public files of a scan's report, in the order of [`ArtifactName::PUBLIC`].
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub async fn list(
+        &self,
+        project: &ProjectId,
+        scan: ScanId,
+        revision: i32,
+    ) -> Result<Vec<StoredArtifact>> {
+        let mut artifacts = self
+            .registry
+            .report_artifacts(project, scan, revision)
+            .await?;
+        artifacts.retain(|artifact| artifact.name.is_public());
+        artifacts.sort_by_key(|artifact| artifact.name);
+        Ok(artifacts)
+    }
+
+    /// A file and its bytes from `offset` on, `limit` of them at most when given.
+    ///
+    /// # Errors
+    /// NOT_FOUND / ARTIFACT_NOT_FOUND; OUT_OF_RANGE / READ_OFFSET beyond its end; DATA_LOSS /
+    /// ARTIFACT_CORRUPT when the bytes are not all there.
+    pub async fn read(
+        &self,
+        project: &ProjectId,
+        wanted: Wanted,
+        offset: u64,
+        limit: Option<u64>,
+    ) -> Result<(StoredArtifact, ByteStream)> {
+        let Wanted {
+            scan,
+            name,
+            revision,
+        } = wanted;
+        let artifacts = self.list(project, scan, revision).await?;
+        let artifact = artifacts.into_iter().find(|artifact| artifact.name == name);
+        let artifact = artifact.ok_or_else(|| not_there(wanted))?;
+        let size = artifact.checksum.map_or(0, |checksum| checksum.size);
+        let range = within(size, offset, limit)?;
+        if self.store.stat(&artifact.key).await? != Some(size) {
+            return Err(fault::corrupt(
+                &artifact,
+                "its bytes are missing or of another size",
+            ));
+        }
+        let bytes = self.store.read(&artifact.key, range).await?;
+        Ok((artifact, bytes))
+    }
+}
+
+fn not_there(
+    Wanted {
+        scan,
+        name,
+        revision,
+    }: Wanted,
+) -> Error {
+    let error = Error::not_found("artifact", format_args!("{scan}/{name}"));
+    let error = error
+        .with("scan_id", scan)
+        .with("name", name)
+        .with("revision", revision);
+    match name {
+        ArtifactName::Hitlog => error.hint("a scan without hits has no hitlog"),
+        _ => error.hint("a report is there once the scan has ended; see the scan's report"),
+    }
+}
+
+fn within(size: u64, offset: u64, limit: Option<u64>) -> Result<Range<u64>> {
+    if offset > size {
+        let message = format!("read_offset {offset} is beyond the end at {size}");
+        return Err(Error::out_of_range("READ_OFFSET", message).with("size_bytes", size));
+    }
+    let end = limit.map_or(size, |limit| offset.saturating_add(limit).min(size));
+    Ok(offset..end)
+}

@@ -1,0 +1,14 @@
+//! The rules of artifacts: what is taken in, what is composed, what may be read.
+
+pub mod attempts;
+pub mod checksum;
+pub mod compose;
+pub mod deposit;
+pub mod download;
+pub mod fault;
+pub mod key;
+pub mod name;
+pub mod registry;
+pub mod scratch;
+pub mod source;
+pub mod upload;

@@ -1,0 +1,226 @@
+//! The service: start, serve, stop.
+
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aegis_mesh::spawn::blocking;
+use aegis_mesh::{
+    Error, Health, MeshChannel, MeshServer, PageTokens, Result, ServiceConfig, Shutdown,
+    TaskHandle, sized, spawn,
+};
+use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
+use aegis_proto::report::v1::report_service_server::ReportServiceServer;
+use tokio::net::TcpListener;
+use tokio::time::MissedTickBehavior;
+use tonic::service::Routes;
+
+use crate::config::Config;
+use crate::domain::attempts::Attempts;
+use crate::domain::compose::Composer;
+use crate::domain::download::Downloads;
+use crate::domain::registry::Registry;
+use crate::domain::scratch::Scratch;
+use crate::domain::upload::Uploads;
+use crate::grpc::{ArtifactApi, CatalogRegistry, ReportApi};
+use crate::store::{LocalStore, ObjectStore};
+
+const COMPOSE: &str = "/aegis.internal.artifact.v1.ArtifactService/ComposeReport";
+
+/// Whom the service calls, and where it keeps objects.
+pub struct Deps {
+    catalog: MeshChannel,
+    store: Option<Arc<dyn ObjectStore>>,
+}
+
+impl Deps {
+    /// `catalog` serves ArtifactRegistryService. Objects lie in the configured directory.
+    pub fn new(catalog: MeshChannel) -> Self {
+        Self {
+            catalog,
+            store: None,
+        }
+    }
+
+    /// Keeps objects here instead.
+    pub fn with_store(mut self, store: Arc<dyn ObjectStore>) -> Self {
+        self.store = Some(store);
+        self
+    }
+}
+
+/// The service at work; stops with its shutdown.
+pub struct Running {
+    routes: Routes,
+    health: Health,
+    sweeper: TaskHandle<()>,
+}
+
+impl Running {
+    /// What it serves, with all layers, for calls in this process.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// Its health: serving from the start.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits until its background job is over, which follows the shutdown at once.
+    ///
+    /// # Errors
+    /// INTERNAL when it ended otherwise.
+    pub async fn stopped(self) -> Result<()> {
+        self.sweeper.await
+    }
+}
+
+/// Starts a service that works until `shutdown`.
+///
+/// # Errors
+/// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_IN_USE or DATA_DIR_UNUSABLE.
+pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
+    config.validate_own().map_err(invalid_config)?;
+    let (server, sweeper) = assemble(config, deps, shutdown).await?;
+    let health = server.health();
+    health.set_serving();
+    Ok(Running {
+        routes: server.into_routes()?,
+        health,
+        sweeper,
+    })
+}
+
+/// Runs the service as a process of its own: dials the configured catalog, listens, and serves
+/// until `shutdown`.
+///
+/// # Errors
+/// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
+    config.validate().map_err(invalid_config)?;
+    let deps = Deps::new(MeshChannel::connect(&config.catalog)?);
+    let address = config.server.listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        Error::failed_precondition("LISTEN_FAILED", message)
+    })?;
+    let (server, sweeper) = assemble(config, deps, shutdown.clone()).await?;
+    server.health().set_serving();
+    server.serve(listener, shutdown).await?;
+    sweeper.await
+}
+
+async fn assemble(
+    config: Config,
+    deps: Deps,
+    shutdown: Shutdown,
+) -> Result<(MeshServer, TaskHandle<()>)> {
+    let data_dir = config.data_dir.clone();
+    let own_store = deps.store.is_none();
+    let opened = blocking("open", move || DataDir::open(&data_dir, own_store)).await?;
+    let data_dir = opened?;
+    let tokens = config.page_token_key.as_ref().map(PageTokens::from_secret);
+    let tokens = tokens.unwrap_or(data_dir.tokens);
+    let local = data_dir
+        .store
+        .map(|store| Arc::new(store) as Arc<dyn ObjectStore>);
+    // One of the two is there: the directory was opened because no other store was given.
+    let store = deps
+        .store
+        .or(local)
+        .ok_or_else(|| Error::internal("no object store"))?;
+    let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog));
+    let scratch = data_dir.scratch;
+
+    let rows = || (Arc::clone(&registry), Arc::clone(&store));
+    let (r, s) = rows();
+    let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), config.upload_limits()));
+    let (r, s) = rows();
+    let composer = Composer::new(r, s, scratch, config.compose_limits());
+    let (r, s) = rows();
+    let attempts = Attempts::new(r, s);
+    let downloads = Downloads::new(registry, store);
+
+    let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
+    let report_api = ReportServiceServer::new(ReportApi::new(attempts, downloads, tokens));
+    let server = MeshServer::builder("artifact", &config.server)
+        .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
+        .deadline(
+            COMPOSE,
+            Some(Duration::from_secs(config.compose_deadline_seconds)),
+        )
+        .add_service(sized!(artifact_api, &config.server))
+        .add_service(sized!(report_api, &config.server));
+    let period = Duration::from_secs(config.sweep_seconds);
+    let sweeper = spawn(
+        "upload-sweeper",
+        sweep(uploads, period, data_dir.lock, shutdown),
+    );
+    Ok((server, sweeper))
+}
+
+/// Collects uploads whose time is over. Holds the directory's lock as long as the service works.
+async fn sweep(uploads: Arc<Uploads>, period: Duration, lock: File, shutdown: Shutdown) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.until(ticks.tick()).await.is_some() {
+        let collected = uploads.sweep();
+        if collected > 0 {
+            tracing::info!(collected, "uploads whose time was over were removed");
+        }
+    }
+    drop(lock);
+}
+
+/// What the service keeps on this machine.
+struct DataDir {
+    lock: File,
+    scratch: Scratch,
+    store: Option<LocalStore>,
+    tokens: PageTokens,
+}
+
+impl DataDir {
+    fn open(folder: &Path, with_store: bool) -> Result<Self> {
+        let unusable = |error: io::Error| {
+            let message = format!("cannot use {}: {error}", folder.display());
+            Error::failed_precondition("DATA_DIR_UNUSABLE", message)
+                .hint("set data_dir to a folder that this user may write")
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("{} is used by another process", folder.display());
+                return Err(Error::failed_precondition("DATA_DIR_IN_USE", message)
+                    .hint("stop that process, or set data_dir to another folder"));
+            }
+        }
+        let store = with_store.then(|| LocalStore::open(&folder.join("objects")));
+        Ok(Self {
+            lock,
+            scratch: Scratch::open(&folder.join("uploads")).map_err(unusable)?,
+            store: store.transpose().map_err(unusable)?,
+            tokens: PageTokens::from_file(&folder.join("page-token.key")).map_err(unusable)?,
+        })
+    }
+}
+
+fn invalid_config(error: aegis_mesh::ConfigError) -> Error {
+    Error::invalid_argument("INVALID_CONFIG", error.to_string())
+}

@@ -1,0 +1,130 @@
+//! Where bytes lie.
+
+mod local;
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::pin::Pin;
+use std::time::Duration;
+
+use aegis_mesh::Error;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+
+pub use self::local::LocalStore;
+use crate::domain::key::ObjectKey;
+
+/// Room is not made at once.
+const RETRY_FULL: Duration = Duration::from_secs(10);
+const RETRY_DOWN: Duration = Duration::from_secs(1);
+
+/// Why a store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such object.
+    #[error("no such object")]
+    NotFound,
+    /// The object is shorter than the range that was asked for.
+    #[error("the object ends early")]
+    EndsEarly,
+    /// No room is left.
+    #[error("the store is full")]
+    Full,
+    /// The store does not work, or not now.
+    #[error("{0}")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for StoreError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::UnexpectedEof => Self::EndsEarly,
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    /// What a caller of ours learns. An object that should be there and is not is DATA_LOSS.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound | StoreError::EndsEarly => {
+                let message = "an artifact's bytes are missing or fewer than they were";
+                Self::data_loss("ARTIFACT_CORRUPT", message)
+            }
+            StoreError::Full => Self::unavailable(
+                "STORAGE_FULL",
+                "the object store has no room left",
+                RETRY_FULL,
+            )
+            .with("dependency", "object store")
+            .hint("free space where the artifacts lie; uploads go on by themselves"),
+            StoreError::Io(source) => {
+                tracing::warn!(error = %source, "the object store does not work");
+                Self::unavailable(
+                    "DEPENDENCY_DOWN",
+                    "the object store does not work",
+                    RETRY_DOWN,
+                )
+                .with("dependency", "object store")
+            }
+        }
+    }
+}
+
+/// What a store does.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Bytes of an object, in chunks.
+pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>;
+
+/// An object of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A store of objects. An object is there whole or not at all.
+#[async_trait]
+pub trait ObjectStore: Send + Sync + 'static {
+    /// Makes the bytes of `file` the object `key`, in place of any that was there. When this
+    /// returns they survive a loss of power. The file may be gone afterwards, or not.
+    async fn put(&self, key: &ObjectKey, file: &Path) -> Result<()>;
+
+    /// Exactly the bytes of `range`, in chunks of 256 KiB at most.
+    /// [`StoreError::EndsEarly`] comes where an object ends before the range does.
+    async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<ByteStream>;
+
+    /// The size of an object in bytes, `None` when there is none.
+    async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>>;
+
+    /// Removes an object. One that is not there is removed already.
+    async fn delete(&self, key: &ObjectKey) -> Result<()>;
+
+    /// Up to `limit` objects whose keys begin with `prefix` and come after `after`, by key.
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Object>>;
+}
+
+/// Reads a range into memory; the caller bounds it.
+///
+/// # Errors
+/// Those of [`ObjectStore::read`].
+pub async fn read_range(
+    store: &dyn ObjectStore,
+    key: &ObjectKey,
+    range: Range<u64>,
+) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(range.end - range.start).unwrap_or(0));
+    let mut chunks = store.read(key, range).await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}

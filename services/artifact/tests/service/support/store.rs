@@ -1,0 +1,60 @@
+//! A store that counts what is read and can be full.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use aegis_artifact::domain::key::ObjectKey;
+use aegis_artifact::store::{ByteStream, LocalStore, Object, ObjectStore, Result, StoreError};
+use async_trait::async_trait;
+
+#[derive(Clone)]
+pub struct Watched {
+    store: LocalStore,
+    read: Arc<AtomicU64>,
+    full: Arc<AtomicBool>,
+}
+
+impl Watched {
+    pub fn new(store: LocalStore) -> Self {
+        Self { store, read: Arc::default(), full: Arc::default() }
+    }
+
+    /// From now on there is no room, or there is again.
+    pub fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
+    }
+
+    /// Bytes that were asked for since the last question.
+    pub fn take_read(&self) -> u64 {
+        self.read.swap(0, Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Watched {
+    async fn put(&self, key: &ObjectKey, file: &Path) -> Result<()> {
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Full);
+        }
+        self.store.put(key, file).await
+    }
+
+    async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<ByteStream> {
+        self.read.fetch_add(range.end - range.start, Ordering::SeqCst);
+        self.store.read(key, range).await
+    }
+
+    async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>> {
+        self.store.stat(key).await
+    }
+
+    async fn delete(&self, key: &ObjectKey) -> Result<()> {
+        self.store.delete(key).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Object>> {
+        self.store.list(prefix, after, limit).await
+    }
+}

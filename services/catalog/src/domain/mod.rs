@@ -1,0 +1,19 @@
+//! The rules of scans, tasks and lanes, free of databases and wire formats.
+//!
+//! The store loads rows under their locks, calls these functions, and writes back what they
+//! changed, all in one transaction.
+
+pub mod artifact;
+pub mod event;
+pub mod hint;
+pub mod lane;
+pub mod ledger;
+pub mod policy;
+pub mod refusal;
+pub mod scan;
+pub mod tally;
+pub mod task;
+pub mod verdict;
+mod word;
+
+pub use word::UnknownWord;

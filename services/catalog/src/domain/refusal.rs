@@ -1,0 +1,88 @@
+//! What callers are told when the rules say no.
+
+use aegis_mesh::Error;
+use aegis_proto::ids::ScanId;
+
+use super::scan::ScanState;
+
+/// The lease is not held (any more): stop at once.
+pub fn lease_lost() -> Error {
+    Error::aborted(
+        "LEASE_LOST",
+        "the lease is not held any more; another run of this task may be under way",
+    )
+}
+
+/// No such scan in this project, or it was deleted.
+pub fn scan_not_found(id: ScanId) -> Error {
+    Error::not_found("scan", id.to_string())
+}
+
+/// What was asked for needs a scan that has ended.
+pub fn scan_not_terminal(id: ScanId, state: ScanState) -> Error {
+    Error::failed_precondition(
+        "SCAN_NOT_TERMINAL",
+        format!("scan {id} is {state}; it must have ended"),
+    )
+    .with("scan_id", id)
+    .with("state", state)
+    .hint("wait until the scan has ended, or cancel it first")
+}
+
+/// Everything was evaluated and the report is there.
+pub fn nothing_to_retry(id: ScanId) -> Error {
+    Error::failed_precondition(
+        "NOTHING_TO_RETRY",
+        format!("scan {id} has nothing that could be run again"),
+    )
+    .with("scan_id", id)
+    .hint("start a new scan to run the same probes again")
+}
+
+/// One request_id, two contents.
+pub fn request_id_reused(request_id: &str) -> Error {
+    Error::invalid_argument(
+        "REQUEST_ID_REUSED",
+        format!("request_id {request_id} was used before, for a request with other content"),
+    )
+    .field(
+        "request_id",
+        "was used before, for a request with other content",
+    )
+    .with("request_id", request_id)
+    .hint("send a new request_id with a new request")
+}
+
+/// A run names an artifact that it did not upload.
+pub fn artifact_not_uploaded(what: &str) -> Error {
+    Error::failed_precondition(
+        "ARTIFACT_NOT_UPLOADED",
+        format!("{what} was not uploaded by this run"),
+    )
+    .with("artifact", what)
+}
+
+/// A field that cannot be.
+pub fn invalid_field(field: &str, description: impl std::fmt::Display) -> Error {
+    Error::invalid_argument("INVALID_FIELD", format!("{field} {description}"))
+        .field(field, description.to_string())
+}
+
+/// The probe has neither a committed part nor a place in a report.
+pub fn probe_not_evaluated(probe: &str) -> Error {
+    Error::new(
+        aegis_mesh::Code::NotFound,
+        "PROBE_NOT_EVALUATED",
+        format!("probe {probe:?} has no results in this scan"),
+    )
+    .with("probe", probe)
+}
+
+/// No runner has published what its garak can do.
+pub fn no_plugin_catalogue() -> Error {
+    Error::failed_precondition(
+        "NO_PLUGIN_CATALOGUE",
+        "no runner has published its plugin catalogue yet",
+    )
+    .hint("start a runner, and give its garak some seconds to warm up")
+}

@@ -1,0 +1,7 @@
+//! The catalog as a process of its own.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    aegis_mesh::main_with("catalog", aegis_catalog::run)
+}

@@ -1,0 +1,166 @@
+//! The catalog as a service: start, serve, stop.
+
+use std::{path::Path, time::Duration};
+
+use aegis_mesh::{
+    Error, Health, MeshServer, PageTokens, Result, Secret, ServiceConfig, Shutdown, sized,
+};
+use aegis_proto::{
+    internal::catalog::v1::{
+        artifact_registry_service_server::ArtifactRegistryServiceServer,
+        plugin_catalogue_service_server::PluginCatalogueServiceServer,
+        scan_store_service_server::ScanStoreServiceServer,
+        task_queue_service_server::TaskQueueServiceServer,
+    },
+    scan::v1::history_service_server::HistoryServiceServer,
+};
+use tokio::net::TcpListener;
+use tonic::service::Routes;
+
+use crate::{
+    config::Config,
+    grpc::{Artifacts, Catalogues, History, Scans, Tasks},
+    store::{Location, Store},
+};
+
+/// A long poll, and the time to answer it.
+const LONG_POLL: Duration = Duration::from_secs(40);
+/// Most bytes of a plugin catalogue, and what goes with it.
+const MAX_CATALOGUE_BYTES: usize = 9 << 20;
+
+/// Whom the catalog calls: nobody.
+#[derive(Debug, Default)]
+pub struct Deps {}
+
+/// A catalog at work.
+#[derive(Debug)]
+pub struct Running {
+    routes: Routes,
+    health: Health,
+    store: Store,
+    shutdown: Shutdown,
+}
+
+impl Running {
+    /// What it serves, with all layers, for calls in this process.
+    pub fn routes(&self) -> Routes {
+        self.routes.clone()
+    }
+
+    /// Its health.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Waits for the shutdown, then closes the database.
+    ///
+    /// # Errors
+    /// When the database is gone already.
+    pub async fn stopped(self) -> Result<()> {
+        self.shutdown.triggered().await;
+        self.health.set_not_serving();
+        self.store.close().await
+    }
+}
+
+/// Starts a catalog that works until `shutdown`: its database is open and up to date.
+///
+/// # Errors
+/// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_UNUSABLE;
+/// UNAVAILABLE / DATABASE_DOWN.
+pub async fn start(config: Config, _deps: Deps, shutdown: Shutdown) -> Result<Running> {
+    config.validate_own().map_err(invalid)?;
+    let store = open(&config).await?;
+    let server = assemble(&config, &store, &shutdown);
+    let health = server.health();
+    health.set_serving();
+    Ok(Running {
+        routes: server.into_routes()?,
+        health,
+        store,
+        shutdown,
+    })
+}
+
+/// Runs a catalog as a process of its own, until `shutdown`.
+///
+/// # Errors
+/// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
+    config.validate().map_err(invalid)?;
+    let address = config.server.listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        Error::failed_precondition("LISTEN_FAILED", message)
+    })?;
+    let store = open(&config).await?;
+    let server = assemble(&config, &store, &shutdown);
+    server.health().set_serving();
+    let served = server.serve(listener, shutdown).await;
+    served.and(store.close().await)
+}
+
+fn invalid(error: aegis_mesh::ConfigError) -> Error {
+    Error::invalid_argument("INVALID_CONFIG", error.to_string())
+}
+
+async fn open(config: &Config) -> Result<Store> {
+    let database = config.database().map_err(invalid)?;
+    if let Location::File(file) = &database.location {
+        make_folder(file)?;
+    }
+    Store::open(&database, config.retention()).await
+}
+
+fn make_folder(file: &Path) -> Result<()> {
+    let Some(folder) = file.parent() else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let folder = folder.display();
+        let message = format!("the data folder {folder} cannot be made: {error}");
+        Error::failed_precondition("DATA_DIR_UNUSABLE", message)
+            .hint("choose a folder that can be written to with data_dir")
+    })
+}
+
+fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
+    let limits = &config.server;
+    let history = History {
+        store: store.clone(),
+        pages: PageTokens::from_secret(&Secret::new(hex::encode(store.page_key()))),
+    };
+    let scans = Scans {
+        store: store.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let tasks = Tasks {
+        store: store.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let artifacts = Artifacts {
+        store: store.clone(),
+    };
+    let catalogues = Catalogues {
+        store: store.clone(),
+    };
+    MeshServer::builder("catalog", limits)
+        .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
+        .add_service(sized!(HistoryServiceServer::new(history), limits))
+        .add_service(sized!(ScanStoreServiceServer::new(scans), limits))
+        .add_service(sized!(TaskQueueServiceServer::new(tasks), limits))
+        .add_service(sized!(ArtifactRegistryServiceServer::new(artifacts), limits))
+        .add_service(
+            PluginCatalogueServiceServer::new(catalogues)
+                .max_decoding_message_size(MAX_CATALOGUE_BYTES)
+                .max_encoding_message_size(MAX_CATALOGUE_BYTES),
+        )
+        .deadline(
+            "/aegis.internal.catalog.v1.TaskQueueService/LeaseTask",
+            Some(LONG_POLL),
+        )
+        .deadline(
+            "/aegis.internal.catalog.v1.TaskQueueService/AwaitDirective",
+            Some(LONG_POLL),
+        )
+}

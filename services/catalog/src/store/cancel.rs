@@ -1,0 +1,77 @@
+//! A scan is cancelled: what waits ends at once, what runs is told to stop.
+
+use aegis_proto::ids::{ProjectId, ScanId};
+
+use super::{Store, fault::Result, key, retrying, scans, settle, tasks, tx::Tx};
+use crate::domain::{
+    event::Log,
+    ledger, refusal,
+    scan::{Scan, ScanState, ScanView},
+    task::{TaskKind, TaskState},
+};
+
+/// All probes that wait, in one statement; the scan is locked, so these are the ones that were
+/// counted. A report that waits is made: what was evaluated stays, and gets its report.
+const CANCEL_QUEUED: &str = "
+    UPDATE tasks SET
+        state = 'CANCELLED', ended_at = $3, reason = $4, message = $5,
+        attempts_total = 0
+    WHERE project_id = $1 AND scan_id = $2 AND kind = 'PROBE' AND state = 'QUEUED'";
+
+impl Store {
+    /// Cancels a scan. One that has ended, or is being cancelled, is returned unchanged.
+    ///
+    /// # Errors
+    /// NOT_FOUND / SCAN_NOT_FOUND.
+    pub async fn cancel(
+        &self,
+        project: &ProjectId,
+        id: ScanId,
+        reason: &str,
+    ) -> aegis_mesh::Result<ScanView> {
+        retrying(|| self.try_cancel(project, id, reason)).await?;
+        self.get(project, id).await
+    }
+
+    async fn try_cancel(&self, project: &ProjectId, id: ScanId, reason: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        let mut scan = scans::lock(&tx, project, id)
+            .await?
+            .filter(|scan| scan.deleted_at.is_none())
+            .ok_or_else(|| refusal::scan_not_found(id))?;
+        if scan.state.is_terminal() || scan.is_cancel_requested() {
+            return Ok(());
+        }
+        let now = tx.now().await?;
+        let mut log = Log::default();
+        scan.cancel_requested_at = Some(now);
+        scan.move_to(ScanState::Cancelling, reason, now, &mut log);
+        cancel_queued(&tx, &mut scan, now, &mut log).await?;
+        settle::settle(&tx, &mut scan, TaskKind::Probe, now, &mut log).await?;
+        scans::save(&mut tx, &mut scan, now, log).await?;
+        // A report may be waiting now, and the lane may have got room in its index.
+        tx.wake_queue();
+        tx.commit().await
+    }
+}
+
+async fn cancel_queued(tx: &Tx, scan: &mut Scan, now: i64, log: &mut Log) -> Result<()> {
+    if scan.queued == 0 {
+        return Ok(());
+    }
+    let project = scan.project.clone();
+    let mut lane = scans::lock_lane(tx, scan).await?;
+    let queued = [TaskState::Queued];
+    let mut reason = (String::new(), String::new());
+    for mut task in tasks::of_scan(tx, &project, scan.id, TaskKind::Probe, &queued).await? {
+        ledger::cancel_queued(scan, &mut lane, &mut task, log);
+        reason = (task.reason, task.message);
+    }
+    let values = [now.into(), reason.0.into(), reason.1.into()];
+    tx.execute(
+        CANCEL_QUEUED,
+        key(&project, scan.id.0).into_iter().chain(values),
+    )
+    .await?;
+    scans::save_lane(tx, &project, &lane).await
+}

@@ -1,0 +1,39 @@
+//! A scan is hidden at once, and purged later.
+
+use aegis_proto::ids::{ProjectId, ScanId};
+
+use super::{Store, fault::Result, retrying, scans};
+use crate::domain::{
+    event::Log,
+    refusal,
+    scan::ScanView,
+};
+
+impl Store {
+    /// Hides an ended scan. One that is deleted already is returned as it is.
+    ///
+    /// # Errors
+    /// NOT_FOUND / SCAN_NOT_FOUND; FAILED_PRECONDITION / SCAN_NOT_TERMINAL while it runs.
+    pub async fn delete(&self, project: &ProjectId, id: ScanId) -> aegis_mesh::Result<ScanView> {
+        retrying(|| self.try_delete(project, id)).await?;
+        self.view(project, id).await
+    }
+
+    async fn try_delete(&self, project: &ProjectId, id: ScanId) -> Result<()> {
+        let mut tx = self.write().await?;
+        let scan = scans::lock(&tx, project, id).await?;
+        let mut scan = scan.ok_or_else(|| refusal::scan_not_found(id))?;
+        if scan.deleted_at.is_some() {
+            return Ok(());
+        }
+        if !scan.state.is_terminal() {
+            return Err(refusal::scan_not_terminal(id, scan.state).into());
+        }
+        let now = tx.now().await?;
+        let kept = self.inner.retention.deleted_scan.as_millis();
+        scan.deleted_at = Some(now);
+        scan.purge_at = Some(now.saturating_add(i64::try_from(kept).unwrap_or(i64::MAX)));
+        scans::save(&mut tx, &mut scan, now, Log::default()).await?;
+        tx.commit().await
+    }
+}

@@ -1,0 +1,109 @@
+//! What can go wrong in here, before it is told to callers.
+
+use std::time::Duration;
+
+use aegis_mesh::Error;
+use sea_orm::{DbErr, RuntimeErr, SqlErr};
+
+use crate::domain::UnknownWord;
+
+/// A refusal by the rules, or a fault of the database.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The rules say no.
+    Refused(Error),
+    /// The database says no.
+    Database(DbErr),
+    /// A row that we cannot read: a fault of ours.
+    Corrupt(String),
+}
+
+pub(crate) type Result<T, E = Fault> = std::result::Result<T, E>;
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl From<DbErr> for Fault {
+    fn from(error: DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<UnknownWord> for Fault {
+    fn from(error: UnknownWord) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+impl From<aegis_proto::ids::InvalidId> for Fault {
+    fn from(error: aegis_proto::ids::InvalidId) -> Self {
+        Self::Corrupt(error.to_string())
+    }
+}
+
+/// A deadlock, a lost serialization, a unique key that another transaction took first: the
+/// whole transaction may be run again.
+/// PostgreSQL: 40001, 40P01, 55P03; SQLite: SQLITE_BUSY 5 and its extended codes.
+const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773"];
+
+impl Fault {
+    /// Whether the same transaction may succeed when it is run again.
+    pub(crate) fn is_transient(&self) -> bool {
+        let Self::Database(error) = self else {
+            return false;
+        };
+        if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
+            return true;
+        }
+        database_code(error).is_some_and(|code| TRANSIENT.contains(&code.as_str()))
+    }
+}
+
+fn database_code(error: &DbErr) -> Option<String> {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source))
+    | DbErr::Query(RuntimeErr::SqlxError(source))
+    | DbErr::Conn(RuntimeErr::SqlxError(source))) = error
+    else {
+        return None;
+    };
+    let code = source.as_database_error()?.code()?;
+    Some(code.into_owned())
+}
+
+fn is_connection(error: &DbErr) -> bool {
+    matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
+        || matches!(error,
+            DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))
+                if source.as_database_error().is_none())
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        const RETRY_AFTER: Duration = Duration::from_secs(1);
+        if fault.is_transient() {
+            return Self::unavailable("DATABASE_BUSY", "the database is busy", RETRY_AFTER);
+        }
+        match fault {
+            Fault::Refused(error) => error,
+            Fault::Database(error) if is_connection(&error) => {
+                tracing::warn!(%error, "the database cannot be reached");
+                Self::unavailable(
+                    "DATABASE_DOWN",
+                    "the catalog's database cannot be reached",
+                    RETRY_AFTER,
+                )
+            }
+            Fault::Database(error) => Self::internal(error),
+            Fault::Corrupt(what) => Self::internal(what),
+        }
+    }
+}

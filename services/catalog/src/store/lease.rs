@@ -1,0 +1,407 @@
+//! A task is leased: one short transaction that raises its epoch.
+
+use std::time::Duration;
+
+use aegis_proto::ids::{Epoch, ProjectId, ScanId, TaskId};
+use sea_orm::{EntityTrait, Value};
+
+use super::{
+    Store,
+    entity::task,
+    fault::{Fault, Result},
+    key, retrying, rows, scans, tasks,
+    tx::Tx,
+};
+use crate::domain::{
+    event::Log,
+    ledger,
+    scan::Scan,
+    task::{LeaseProof, Task, TaskKind},
+};
+
+/// The repeat of a poll whose answer was lost gets the lease that it was granted.
+const REPEATED: &str = "
+    SELECT * FROM tasks
+    WHERE project_id = $1 AND lease_runner = $2 AND lease_request_id = $3 AND state = 'RUNNING'";
+
+/// The best scan that has a probe task to lease. An empty poll costs the same whatever waits:
+/// lanes without room or work are not in the index lanes_with_room, paused ones lie past the
+/// end of its range, and of each lane that is left only the first row of scans_with_work is
+/// looked at, which again has only scans with room and work.
+const PICK_PROBE: &str = "
+    SELECT s.id AS scan_id FROM lanes l
+    JOIN scans s ON s.project_id = l.project_id AND s.id = (
+        SELECT c.id FROM scans c
+        WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
+          AND c.queued > 0 AND c.in_flight < c.max_in_flight
+          -- All that wait may be waiting out a backoff.
+          AND EXISTS (
+              SELECT 1 FROM tasks t
+              WHERE t.project_id = c.project_id AND t.scan_id = c.id AND t.kind = 'PROBE'
+                AND t.state = 'QUEUED' AND t.not_before <= (SELECT {now}))
+        ORDER BY c.priority DESC, c.id LIMIT 1)
+    WHERE l.project_id = $1 AND l.queued > 0 AND l.in_flight < l.max_in_flight
+      AND l.paused_until <= (SELECT {now})
+    ORDER BY s.priority DESC, s.id LIMIT 1";
+
+/// The best scan whose report is to be made: it needs no room in a lane.
+const PICK_REPORT: &str = "
+    SELECT s.id AS scan_id FROM scans s
+    JOIN tasks t ON t.project_id = s.project_id AND t.scan_id = s.id
+        AND t.kind = 'REPORT' AND t.state = 'QUEUED'
+    WHERE s.project_id = $1 AND s.plugin_catalogue = $2 AND s.report_queued
+      AND t.not_before <= (SELECT {now})
+    ORDER BY s.priority DESC, s.id LIMIT 1";
+
+/// The longest task of the scan. Its scan is locked, so nobody else picks it.
+const PICK_TASK: &str = "
+    SELECT * FROM tasks
+    WHERE project_id = $1 AND scan_id = $2 AND kind = $3 AND state = 'QUEUED'
+      AND not_before <= {now}
+    ORDER BY planned_calls DESC, ordinal, shard_index LIMIT 1
+    {lock}";
+
+/// The grant. The old epoch in the condition is the fence against a lease that came between.
+const LEASE: &str = "
+    UPDATE tasks SET
+        state = 'RUNNING', epoch = epoch + 1, granted = $4,
+        lease_runner = $5, lease_request_id = $6, lease_token_hash = $7,
+        lease_expires_at = {now} + $8,
+        attempts_done = 0, attempts_total = planned_attempts, target_retries = 0,
+        last_source_sequence = 0
+    WHERE project_id = $1 AND id = $2 AND epoch = $3 AND state = 'QUEUED'";
+
+const RUN: &str = "
+    INSERT INTO task_runs (project_id, task_id, epoch, runner, token_hash, started_at)
+    VALUES ($1, $2, $3, $4, $5, {now})";
+
+/// A repeated answer is a fresh one: its time counts from its arrival.
+const RENEW: &str = "
+    UPDATE tasks SET lease_expires_at = {now} + $4
+    WHERE project_id = $1 AND id = $2 AND epoch = $3 AND state = 'RUNNING'";
+
+/// A poll for work.
+#[derive(Debug, Clone)]
+pub struct LeaseCall {
+    /// Who asks.
+    pub runner_id: String,
+    /// One per poll.
+    pub request_id: String,
+    /// SHA-256 of the plugin catalogue that the runner has.
+    pub plugin_catalogue: String,
+    /// Tasks that the runner runs at once, at least 1.
+    pub slots: i32,
+    /// How long the lease holds without a report.
+    pub ttl_ms: i64,
+}
+
+/// A lease and what it is for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Granted {
+    /// The proof.
+    pub lease: LeaseProof,
+    /// What is to be done.
+    pub work: Work,
+}
+
+/// What a lease is for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Work {
+    /// Run one probe.
+    Probe(Box<Grant>),
+    /// Make this revision of the report.
+    Report {
+        /// Its number.
+        revision: i32,
+    },
+}
+
+/// One probe of one scan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Grant {
+    /// The task.
+    pub task: Task,
+    /// The scan's specification as proto3 JSON.
+    pub spec: serde_json::Value,
+    /// The seed.
+    pub effective_seed: i64,
+    /// The threshold, 0 to 1.
+    pub effective_eval_threshold: f64,
+}
+
+impl Store {
+    /// Leases a task; waits up to `wait` for one.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn lease(
+        &self,
+        project: &ProjectId,
+        call: &LeaseCall,
+        wait: Duration,
+    ) -> aegis_mesh::Result<Option<Granted>> {
+        let deadline = tokio::time::Instant::now() + wait;
+        self.saw_runner(project, call).await?;
+        let mut queue = self.inner.hub.queue();
+        loop {
+            queue.mark_unchanged();
+            if let Some(granted) = self.lease_now(project, call).await? {
+                return Ok(Some(granted));
+            }
+            if !super::watch::wait(queue.changed(), deadline).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Several may pick the same scan and only one find its last task: the others look again.
+    async fn lease_now(
+        &self,
+        project: &ProjectId,
+        call: &LeaseCall,
+    ) -> aegis_mesh::Result<Option<Granted>> {
+        const PICKS: usize = 16;
+        for _ in 0..PICKS {
+            match retrying(|| self.try_lease(project, call)).await? {
+                Attempt::Granted(granted) => return Ok(Some(*granted)),
+                Attempt::Nothing => return Ok(None),
+                Attempt::Lost => {}
+            }
+        }
+        Ok(None)
+    }
+
+    async fn try_lease(&self, project: &ProjectId, call: &LeaseCall) -> Result<Attempt> {
+        // Reads first: a poll that finds nothing disturbs no writer.
+        let Some(pick) = self.pick(project, call).await? else {
+            return Ok(Attempt::Nothing);
+        };
+        let mut tx = self.write().await?;
+        if let Some(row) = repeated(&tx, project, call).await? {
+            return self.repeat(tx, project, call, row).await;
+        }
+        let (scan, kind) = match pick {
+            Pick::Repeat => return Ok(Attempt::Lost),
+            Pick::Scan(scan, kind) => (scan, kind),
+        };
+        let Some(scan) = scans::lock(&tx, project, scan).await? else {
+            return Ok(Attempt::Lost);
+        };
+        let granted = match kind {
+            TaskKind::Probe => self.lease_probe(&mut tx, scan, call).await?,
+            TaskKind::Report => self.lease_report(&mut tx, scan, call).await?,
+        };
+        let Some(granted) = granted else {
+            return Ok(Attempt::Lost);
+        };
+        tx.commit().await?;
+        Ok(Attempt::Granted(Box::new(granted)))
+    }
+
+    async fn pick(&self, project: &ProjectId, call: &LeaseCall) -> Result<Option<Pick>> {
+        let lease = [
+            project.as_str().into(),
+            call.runner_id.as_str().into(),
+            call.request_id.as_str().into(),
+        ];
+        if self.query(REPEATED, lease).await?.is_some() {
+            return Ok(Some(Pick::Repeat));
+        }
+        for (sql, kind) in [(PICK_REPORT, TaskKind::Report), (PICK_PROBE, TaskKind::Probe)] {
+            let values: [Value; 2] = [
+                project.as_str().into(),
+                call.plugin_catalogue.as_str().into(),
+            ];
+            if let Some(row) = self.query(sql, values).await? {
+                return Ok(Some(Pick::Scan(ScanId(row.try_get("", "scan_id")?), kind)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn repeat(
+        &self,
+        mut tx: Tx,
+        project: &ProjectId,
+        call: &LeaseCall,
+        row: task::Model,
+    ) -> Result<Attempt> {
+        let renew = key(project, row.id)
+            .into_iter()
+            .chain([row.epoch.into(), call.ttl_ms.into()]);
+        tx.execute(RENEW, renew).await?;
+        let scan = scans::lock(&tx, project, ScanId(row.scan_id))
+            .await?
+            .ok_or_else(|| Fault::Corrupt(format!("task {} has no scan", row.id)))?;
+        tx.wake_scan(scan.id);
+        tx.commit().await?;
+        let granted = self.granted(&scan, rows::task_of(row)?, call);
+        Ok(Attempt::Granted(Box::new(granted)))
+    }
+
+    async fn lease_probe(
+        &self,
+        tx: &mut Tx,
+        mut scan: Scan,
+        call: &LeaseCall,
+    ) -> Result<Option<Granted>> {
+        let now = tx.now().await?;
+        if scan.queued == 0 || scan.in_flight >= scan.max_in_flight {
+            return Ok(None);
+        }
+        let mut lane = scans::lock_lane(tx, &scan).await?;
+        if lane.room() == 0 || lane.is_paused(now) {
+            return Ok(None);
+        }
+        let Some(mut task) = pick_task(tx, &scan, TaskKind::Probe).await? else {
+            return Ok(None);
+        };
+        let share = ledger::share(&scan, &lane, call.slots);
+        self.grant(tx, &scan.project, &mut task, share, call).await?;
+        let mut log = Log::default();
+        ledger::lease(
+            &mut scan,
+            Some(&mut lane),
+            &mut task,
+            share,
+            &call.runner_id,
+            now,
+            &mut log,
+        );
+        scans::save_lane(tx, &scan.project, &lane).await?;
+        scans::save(tx, &mut scan, now, log).await?;
+        Ok(Some(self.granted(&scan, task, call)))
+    }
+
+    async fn lease_report(
+        &self,
+        tx: &mut Tx,
+        mut scan: Scan,
+        call: &LeaseCall,
+    ) -> Result<Option<Granted>> {
+        let Some(mut task) = pick_task(tx, &scan, TaskKind::Report).await? else {
+            return Ok(None);
+        };
+        let now = tx.now().await?;
+        self.grant(tx, &scan.project, &mut task, 0, call).await?;
+        let mut log = Log::default();
+        ledger::lease(
+            &mut scan,
+            None,
+            &mut task,
+            0,
+            &call.runner_id,
+            now,
+            &mut log,
+        );
+        scans::save(tx, &mut scan, now, log).await?;
+        Ok(Some(self.granted(&scan, task, call)))
+    }
+
+    /// Raises the epoch, in the row and in `task`.
+    async fn grant(
+        &self,
+        tx: &Tx,
+        project: &ProjectId,
+        task: &mut Task,
+        granted: i32,
+        call: &LeaseCall,
+    ) -> Result<()> {
+        let old = task.epoch;
+        task.epoch = Epoch(old.0 + 1);
+        let hash = tasks::token_hash(&self.token(project, task.id, task.epoch, call));
+        let lease: [Value; 6] = [
+            old.0.into(),
+            granted.into(),
+            call.runner_id.as_str().into(),
+            call.request_id.as_str().into(),
+            hash.clone().into(),
+            call.ttl_ms.into(),
+        ];
+        let leased = tx
+            .execute(LEASE, key(project, task.id.0).into_iter().chain(lease))
+            .await?;
+        if leased != 1 {
+            return Err(Fault::Corrupt(format!(
+                "task {} changed under its lock",
+                task.id
+            )));
+        }
+        let run: [Value; 3] = [
+            task.epoch.0.into(),
+            call.runner_id.as_str().into(),
+            hash.into(),
+        ];
+        tx.execute(RUN, key(project, task.id.0).into_iter().chain(run))
+            .await?;
+        Ok(())
+    }
+
+    fn token(
+        &self,
+        project: &ProjectId,
+        task: TaskId,
+        epoch: Epoch,
+        call: &LeaseCall,
+    ) -> Vec<u8> {
+        let request = format!("{}|{}", call.runner_id, call.request_id);
+        self.inner.secrets.lease_token(project, task, epoch, &request)
+    }
+
+    fn granted(&self, scan: &Scan, task: Task, call: &LeaseCall) -> Granted {
+        let lease = LeaseProof {
+            task: task.id,
+            scan: scan.id,
+            epoch: task.epoch,
+            token: self.token(&scan.project, task.id, task.epoch, call),
+        };
+        let work = match task.kind {
+            TaskKind::Report => Work::Report {
+                revision: task.revision,
+            },
+            TaskKind::Probe => Work::Probe(Box::new(Grant {
+                task,
+                spec: scan.spec.clone(),
+                effective_seed: scan.effective_seed,
+                effective_eval_threshold: scan.effective_eval_threshold,
+            })),
+        };
+        Granted { lease, work }
+    }
+}
+
+/// What came of one look.
+enum Attempt {
+    Granted(Box<Granted>),
+    Nothing,
+    /// Somebody else was faster.
+    Lost,
+}
+
+/// What there is to lease.
+enum Pick {
+    Repeat,
+    Scan(ScanId, TaskKind),
+}
+
+async fn repeated(tx: &Tx, project: &ProjectId, call: &LeaseCall) -> Result<Option<task::Model>> {
+    let values = [
+        project.as_str().into(),
+        call.runner_id.as_str().into(),
+        call.request_id.as_str().into(),
+    ];
+    let statement = tx.dialect().statement(REPEATED, values);
+    let row = task::Entity::find().from_raw_sql(statement);
+    Ok(row.one(tx.conn()).await?)
+}
+
+async fn pick_task(tx: &Tx, scan: &Scan, kind: TaskKind) -> Result<Option<Task>> {
+    let values: [Value; 3] = [
+        scan.project.as_str().into(),
+        scan.id.0.into(),
+        kind.as_str().into(),
+    ];
+    let statement = tx.dialect().statement(PICK_TASK, values);
+    let row = task::Entity::find().from_raw_sql(statement);
+    row.one(tx.conn()).await?.map(rows::task_of).transpose()
+}

@@ -1,0 +1,15 @@
+//! The schema's history. Each migration is written by hand and never changed after a release.
+
+use sea_orm_migration::prelude::*;
+
+mod m20261124_000001_initial;
+
+/// All migrations, in order.
+pub(crate) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261124_000001_initial::Migration)]
+    }
+}

@@ -1,0 +1,163 @@
+//! The database: every intent is one transaction, safe to repeat.
+
+mod artifacts;
+mod cancel;
+mod catalogues;
+mod conclude;
+mod create;
+mod database;
+mod delete;
+mod dialect;
+mod entity;
+mod expire;
+mod fault;
+mod finish;
+mod history;
+mod hub;
+mod lease;
+mod migration;
+mod report;
+mod reports;
+mod results;
+mod retry;
+mod rows;
+mod runners;
+mod scans;
+mod secrets;
+mod settle;
+mod tasks;
+mod tx;
+mod watch;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use aegis_proto::ids::ProjectId;
+
+pub use artifacts::Staged;
+pub use catalogues::PluginCatalogue;
+pub use database::{DatabaseOptions, Location};
+pub use history::{ScanCursor, ScanPage};
+pub use lease::{Grant, Granted, LeaseCall, Work};
+pub use report::{ReportCall, Reported};
+pub use reports::{ProbeReport, ReportParts};
+pub use results::{ResultCursor, ResultPage};
+pub use watch::{ScanWatch, Update};
+
+use database::Database;
+use fault::{Fault, Result};
+use hub::Hub;
+use runners::SeenRunners;
+use secrets::Secrets;
+use tx::Tx;
+
+/// How long things are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// A deleted scan can be restored for this long.
+    pub deleted_scan: Duration,
+    /// A request's repeat is known for this long; at least 24 hours.
+    pub request: Duration,
+    /// A file that was announced must be uploaded and committed within this.
+    pub upload: Duration,
+}
+
+/// The catalog's database.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Database,
+    hub: Arc<Hub>,
+    secrets: Secrets,
+    seen: SeenRunners,
+    retention: Retention,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// UNAVAILABLE / DATABASE_DOWN when it cannot be reached, INTERNAL when it is not ours.
+    pub async fn open(options: &DatabaseOptions, retention: Retention) -> aegis_mesh::Result<Self> {
+        let database = Database::open(options).await?;
+        let secrets = Secrets::load(&database).await?;
+        let inner = Inner {
+            database,
+            hub: Arc::default(),
+            secrets,
+            seen: SeenRunners::default(),
+            retention,
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Closes all connections; SQLite's log is then part of its file.
+    ///
+    /// # Errors
+    /// When the database is gone already.
+    pub async fn close(self) -> aegis_mesh::Result<()> {
+        let database = &self.inner.database;
+        database
+            .reader
+            .clone()
+            .close()
+            .await
+            .map_err(Fault::from)?;
+        database
+            .writer
+            .clone()
+            .close()
+            .await
+            .map_err(Fault::from)?;
+        Ok(())
+    }
+
+    /// Statements sent to the database since it was opened.
+    pub fn statements(&self) -> u64 {
+        self.inner.database.statements()
+    }
+
+    /// Scans that somebody listens to in this process.
+    pub fn listened_scans(&self) -> usize {
+        self.inner.hub.listened_scans()
+    }
+
+    /// The key of this installation's page tokens: the same in every replica.
+    pub fn page_key(&self) -> &[u8] {
+        &self.inner.secrets.page
+    }
+
+    async fn write(&self) -> Result<Tx> {
+        let database = &self.inner.database;
+        Tx::write(&database.writer, database.dialect, &self.inner.hub).await
+    }
+
+    async fn read(&self) -> Result<Tx> {
+        let database = &self.inner.database;
+        Tx::read(&database.reader, database.dialect, &self.inner.hub).await
+    }
+}
+
+/// Runs a transaction again when it lost against another one; nothing of it was kept.
+async fn retrying<T, F: Future<Output = Result<T>>>(run: impl Fn() -> F) -> aegis_mesh::Result<T> {
+    const RUNS: u32 = 4;
+    for _ in 1..RUNS {
+        match run().await {
+            Err(fault) if fault.is_transient() => {
+                tracing::debug!(?fault, "the transaction is run again");
+            }
+            result => return Ok(result?),
+        }
+    }
+    Ok(run().await?)
+}
+
+/// The two values that every key begins with.
+fn key(project: &ProjectId, id: uuid::Uuid) -> [sea_orm::Value; 2] {
+    [project.as_str().into(), id.into()]
+}

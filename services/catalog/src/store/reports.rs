@@ -1,0 +1,256 @@
+//! Committed files: parts to compose from, reports to read.
+
+use std::collections::HashMap;
+
+use aegis_proto::ids::{ProjectId, ScanId, TaskId};
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Order,
+};
+
+use super::{
+    Store, artifacts,
+    entity::{artifact, task},
+    fault::{Fault, Result},
+    key, results, rows, tasks,
+    tx::Tx,
+};
+use crate::domain::{
+    artifact::{Artifact, ArtifactName, ArtifactState, ReportPart},
+    refusal,
+    task::{LeaseProof, TaskKind, TaskState},
+};
+
+/// Each committed file of a probe that is done, in the scan's order. A task is done by one run:
+/// files of older epochs are nobody's.
+const PARTS: &str = "
+    SELECT a.* FROM tasks t
+    JOIN artifacts a ON a.project_id = t.project_id AND a.task_id = t.id AND a.epoch = t.epoch
+        AND a.state = 'COMMITTED'
+    WHERE t.project_id = $1 AND t.scan_id = $2 AND t.kind = 'PROBE' AND t.state = 'DONE'
+    ORDER BY t.ordinal, t.shard_index, a.name";
+
+/// What a report is composed from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportParts {
+    /// The scan.
+    pub scan: ScanId,
+    /// The revision that is being made.
+    pub revision: i32,
+    /// In the scan's order.
+    pub parts: Vec<ReportPart>,
+    /// The scan's specification as proto3 JSON.
+    pub spec: serde_json::Value,
+    /// The threshold that its scores are held against.
+    pub eval_threshold: f64,
+}
+
+/// Where the attempts of a probe lie.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeReport {
+    /// A report, or a part of one.
+    pub artifact: Artifact,
+    /// The threshold that its scores were held against.
+    pub eval_threshold: f64,
+}
+
+impl Store {
+    /// The committed parts of the scan whose report this lease makes.
+    ///
+    /// # Errors
+    /// ABORTED / LEASE_LOST; INVALID_ARGUMENT for a lease of another kind.
+    pub async fn report_parts(
+        &self,
+        project: &ProjectId,
+        lease: &LeaseProof,
+    ) -> aegis_mesh::Result<ReportParts> {
+        Ok(self.read_parts(project, lease).await?)
+    }
+
+    async fn read_parts(&self, project: &ProjectId, lease: &LeaseProof) -> Result<ReportParts> {
+        // A writer, for the fence is a lock; on SQLite a reader may not even ask for one.
+        let tx = self.write().await?;
+        let report = tasks::fenced_shared(&tx, project, lease).await?;
+        artifacts::of_report(&report)?;
+        let scan = results::visible(&tx, project, report.scan).await?;
+        let statement = tx.dialect().statement(PARTS, key(project, scan.id.0));
+        let files = artifact::Entity::find()
+            .from_raw_sql(statement)
+            .all(tx.conn())
+            .await?;
+        Ok(ReportParts {
+            scan: scan.id,
+            revision: report.revision,
+            parts: parts(&tx, project, files).await?,
+            spec: scan.spec,
+            eval_threshold: scan.effective_eval_threshold,
+        })
+    }
+
+    /// Committed files of a revision of a scan's report; 0 means the newest.
+    ///
+    /// # Errors
+    /// NOT_FOUND / SCAN_NOT_FOUND, NOT_FOUND / REPORT_NOT_FOUND.
+    pub async fn report_artifacts(
+        &self,
+        project: &ProjectId,
+        id: ScanId,
+        revision: i32,
+    ) -> aegis_mesh::Result<Vec<Artifact>> {
+        Ok(self.read_artifacts(project, id, revision).await?)
+    }
+
+    async fn read_artifacts(
+        &self,
+        project: &ProjectId,
+        id: ScanId,
+        revision: i32,
+    ) -> Result<Vec<Artifact>> {
+        let tx = self.read().await?;
+        let scan = results::visible(&tx, project, id).await?;
+        let revision = if revision == 0 {
+            scan.report.ready_revision
+        } else {
+            revision
+        };
+        let files = committed(&tx, project, id, revision).await?;
+        if files.is_empty() {
+            return Err(no_report(id, revision).into());
+        }
+        Ok(files)
+    }
+
+    /// Where the attempts of a probe lie: the newest composed report, or its part until then.
+    ///
+    /// # Errors
+    /// NOT_FOUND / SCAN_NOT_FOUND, NOT_FOUND / PROBE_NOT_EVALUATED.
+    pub async fn locate(
+        &self,
+        project: &ProjectId,
+        id: ScanId,
+        probe: &str,
+    ) -> aegis_mesh::Result<ProbeReport> {
+        Ok(self.read_location(project, id, probe).await?)
+    }
+
+    async fn read_location(
+        &self,
+        project: &ProjectId,
+        id: ScanId,
+        probe: &str,
+    ) -> Result<ProbeReport> {
+        let tx = self.read().await?;
+        let scan = results::visible(&tx, project, id).await?;
+        let done = task::Entity::find()
+            .filter(task::Column::ProjectId.eq(project.as_str()))
+            .filter(task::Column::ScanId.eq(id.0))
+            .filter(task::Column::Kind.eq(TaskKind::Probe.as_str()))
+            .filter(task::Column::Probe.eq(probe))
+            .filter(task::Column::State.eq(TaskState::Done.as_str()))
+            .order_by_asc(task::Column::ShardIndex)
+            .limit(1)
+            .one(tx.conn())
+            .await?
+            .ok_or_else(|| refusal::probe_not_evaluated(probe))?;
+        let artifact = if done.composed_revision > 0 {
+            let files = committed(&tx, project, id, scan.report.ready_revision).await?;
+            files
+                .into_iter()
+                .find(|file| file.name == ArtifactName::Report)
+        } else {
+            part(&tx, project, &done).await?
+        };
+        Ok(ProbeReport {
+            artifact: artifact
+                .ok_or_else(|| Fault::Corrupt(format!("task {} has no report", done.id)))?,
+            eval_threshold: scan.effective_eval_threshold,
+        })
+    }
+}
+
+async fn part(tx: &Tx, project: &ProjectId, task: &task::Model) -> Result<Option<Artifact>> {
+    artifact::Entity::find()
+        .filter(artifact::Column::ProjectId.eq(project.as_str()))
+        .filter(artifact::Column::TaskId.eq(task.id))
+        .filter(artifact::Column::Epoch.eq(task.epoch))
+        .filter(artifact::Column::Name.eq(ArtifactName::Report.as_str()))
+        .filter(artifact::Column::State.eq(ArtifactState::Committed.as_str()))
+        .one(tx.conn())
+        .await?
+        .map(rows::artifact_of)
+        .transpose()
+}
+
+async fn committed(
+    tx: &Tx,
+    project: &ProjectId,
+    scan: ScanId,
+    revision: i32,
+) -> Result<Vec<Artifact>> {
+    // Parts have revision 0, which is no report's.
+    if revision <= 0 {
+        return Ok(Vec::new());
+    }
+    let rows = artifact::Entity::find()
+        .filter(artifact::Column::ProjectId.eq(project.as_str()))
+        .filter(artifact::Column::ScanId.eq(scan.0))
+        .filter(artifact::Column::Revision.eq(revision))
+        .filter(artifact::Column::State.eq(ArtifactState::Committed.as_str()))
+        .order_by(artifact::Column::Name, Order::Asc)
+        .all(tx.conn())
+        .await?;
+    rows.into_iter().map(rows::artifact_of).collect()
+}
+
+/// Files of the parts, in order, put together by their task.
+async fn parts(
+    tx: &Tx,
+    project: &ProjectId,
+    files: Vec<artifact::Model>,
+) -> Result<Vec<ReportPart>> {
+    let mut hitlogs = HashMap::new();
+    let mut reports = Vec::new();
+    for row in files {
+        let file = rows::artifact_of(row)?;
+        match file.name {
+            ArtifactName::Report => reports.push(file),
+            ArtifactName::Hitlog => {
+                hitlogs.insert(file.task, file);
+            }
+            ArtifactName::Html | ArtifactName::Digest => {}
+        }
+    }
+    let probes = probes(tx, project, &reports).await?;
+    let parts = reports.into_iter().map(|report| ReportPart {
+        probe: probes.get(&report.task).cloned().unwrap_or_default(),
+        hitlog: hitlogs.remove(&report.task),
+        report,
+    });
+    Ok(parts.collect())
+}
+
+async fn probes(
+    tx: &Tx,
+    project: &ProjectId,
+    reports: &[Artifact],
+) -> Result<HashMap<TaskId, String>> {
+    let Some(first) = reports.first() else {
+        return Ok(HashMap::new());
+    };
+    let done = [TaskState::Done];
+    let tasks = tasks::of_scan(tx, project, first.scan, TaskKind::Probe, &done).await?;
+    Ok(tasks
+        .into_iter()
+        .map(|task| (task.id, task.probe))
+        .collect())
+}
+
+fn no_report(id: ScanId, revision: i32) -> aegis_mesh::Error {
+    aegis_mesh::Error::new(
+        aegis_mesh::Code::NotFound,
+        "REPORT_NOT_FOUND",
+        format!("scan {id} has no report of revision {revision}"),
+    )
+    .with("scan_id", id)
+    .with("revision", revision)
+    .hint("wait until the scan has ended, or look at `report.state`")
+}

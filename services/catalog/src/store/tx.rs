@@ -1,0 +1,134 @@
+//! A transaction, and who is woken once it is committed.
+
+use std::sync::Arc;
+
+use aegis_proto::ids::ScanId;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, IsolationLevel, QueryResult,
+    TransactionOptions, TransactionTrait, Value,
+};
+
+use super::{dialect::Dialect, fault::Result, hub::Hub};
+
+/// One transaction. Dropped without a commit, it is rolled back.
+pub(crate) struct Tx {
+    inner: DatabaseTransaction,
+    dialect: Dialect,
+    hub: Arc<Hub>,
+    wake_queue: bool,
+    wake_scans: Vec<ScanId>,
+}
+
+impl Tx {
+    /// Begins one that writes.
+    pub(crate) async fn write(
+        writer: &DatabaseConnection,
+        dialect: Dialect,
+        hub: &Arc<Hub>,
+    ) -> Result<Self> {
+        let inner = writer.begin_with_options(dialect.write_options()).await?;
+        Ok(Self {
+            inner,
+            dialect,
+            hub: Arc::clone(hub),
+            wake_queue: false,
+            wake_scans: Vec::new(),
+        })
+    }
+
+    /// Begins one that sees one state of the database throughout.
+    pub(crate) async fn read(
+        reader: &DatabaseConnection,
+        dialect: Dialect,
+        hub: &Arc<Hub>,
+    ) -> Result<Self> {
+        let options = TransactionOptions {
+            isolation_level: (dialect == Dialect::Postgres)
+                .then_some(IsolationLevel::RepeatableRead),
+            ..TransactionOptions::default()
+        };
+        Ok(Self {
+            inner: reader.begin_with_options(options).await?,
+            dialect,
+            hub: Arc::clone(hub),
+            wake_queue: false,
+            wake_scans: Vec::new(),
+        })
+    }
+
+    /// For SeaORM.
+    pub(crate) fn conn(&self) -> &DatabaseTransaction {
+        &self.inner
+    }
+
+    /// The database's clock, in unix milliseconds.
+    pub(crate) async fn now(&self) -> Result<i64> {
+        now(&self.inner, self.dialect).await
+    }
+
+    /// Runs a statement; the number of rows it changed.
+    pub(crate) async fn execute(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64> {
+        let statement = self.dialect.statement(sql, values);
+        Ok(self.inner.execute_raw(statement).await?.rows_affected())
+    }
+
+    /// Runs a statement that gives at most one row.
+    pub(crate) async fn one(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<QueryResult>> {
+        let statement = self.dialect.statement(sql, values);
+        Ok(self.inner.query_one_raw(statement).await?)
+    }
+
+    /// Runs a statement that gives rows.
+    pub(crate) async fn all(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<QueryResult>> {
+        let statement = self.dialect.statement(sql, values);
+        Ok(self.inner.query_all_raw(statement).await?)
+    }
+
+    /// The dialect, for statements that SeaORM maps to entities.
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// After the commit, whoever waits for work looks again.
+    pub(crate) fn wake_queue(&mut self) {
+        self.wake_queue = true;
+    }
+
+    /// After the commit, whoever listens to this scan looks again.
+    pub(crate) fn wake_scan(&mut self, scan: ScanId) {
+        self.wake_scans.push(scan);
+    }
+
+    /// Commits, then wakes.
+    pub(crate) async fn commit(self) -> Result<()> {
+        self.inner.commit().await?;
+        if self.wake_queue {
+            self.hub.wake_queue();
+        }
+        for scan in self.wake_scans {
+            self.hub.wake_scan(scan);
+        }
+        Ok(())
+    }
+}
+
+/// The database's clock, in unix milliseconds.
+pub(crate) async fn now(conn: &impl ConnectionTrait, dialect: Dialect) -> Result<i64> {
+    let row = conn
+        .query_one_raw(dialect.statement("SELECT {now} AS now", []))
+        .await?
+        .ok_or_else(|| sea_orm::DbErr::RecordNotFound("the clock gave no row".to_owned()))?;
+    Ok(row.try_get("", "now")?)
+}

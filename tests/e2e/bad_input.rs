@@ -1,0 +1,214 @@
+//! What bad input gets over HTTP: a code, a reason, the field, a hint; and nothing is lost.
+
+use aegis_tests::{client::Answer, mesh::Mesh};
+use anyhow::{Result, ensure};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{spec, target, with};
+
+crate::cases![
+    each_wrong_field_is_named,
+    bodies_that_are_no_request,
+    ids_that_are_none,
+    a_ten_megabyte_prompt,
+    internal_methods_are_out_of_reach,
+];
+
+fn refused(answer: &Answer, code: u64, reason: &str, field: &str) -> Result<()> {
+    let error = &answer.body["error"];
+    ensure!(
+        answer.status.is_client_error() && error["code"] == code,
+        "{answer:?}"
+    );
+    ensure!(answer.reason() == reason, "{reason}: {answer:?}");
+    ensure!(
+        field.is_empty() || answer.fields().iter().any(|f| f == field),
+        "{field}: {answer:?}"
+    );
+    ensure!(
+        !error["message"].as_str().unwrap_or_default().is_empty(),
+        "{answer:?}"
+    );
+    Ok(())
+}
+
+async fn each_wrong_field_is_named(mesh: &Mesh) -> Result<()> {
+    let target = target().await?;
+    let good = spec(&target, "", &["probes.goodside.ThreatenJSON"]);
+    let kind = |kind: &str| json!({"target": {"type": kind, "name": "x"}});
+    let cases: Vec<(Value, &str, &str)> = vec![
+        (
+            json!({"include": ["probes.nope"]}),
+            "INVALID_FIELD",
+            "spec.include[0]",
+        ),
+        (
+            json!({"include": ["probes.dan.AntiDann"]}),
+            "INVALID_FIELD",
+            "spec.include[0]",
+        ),
+        (json!({"include": []}), "EMPTY_SELECTION", "spec.include"),
+        (
+            json!({"include": ["probes.lmrc.Bullying"]}),
+            "INVALID_FIELD",
+            "spec.include[0]",
+        ),
+        (
+            json!({"include": ["probes.../../etc"]}),
+            "INVALID_FIELD",
+            "spec.include[0]",
+        ),
+        (
+            json!({"include": ["probes.\u{0}"]}),
+            "INVALID_FIELD",
+            "spec.include[0]",
+        ),
+        (
+            json!({"include": ["probes.😀"]}),
+            "INVALID_FIELD",
+            "spec.include[0]",
+        ),
+        (kind("nope.Nope"), "INVALID_FIELD", "spec.target.type"),
+        (
+            kind("function.Single"),
+            "GENERATOR_NOT_ALLOWED",
+            "spec.target.type",
+        ),
+        (
+            json!({"target": {"type": "openai.OpenAICompatible", "name": "x", "options": {"extra_params": {}}}}),
+            "OPTION_NOT_ALLOWED",
+            "spec.target.options.extra_params",
+        ),
+        (
+            json!({"target": {"type": "test.Repeat", "secret": "env:PATH"}}),
+            "SECRET_NOT_ALLOWED",
+            "spec.target.secret",
+        ),
+        (
+            json!({"generations": 0}),
+            "INVALID_FIELD",
+            "spec.generations",
+        ),
+        (
+            json!({"generations": 1_000_000}),
+            "INVALID_FIELD",
+            "spec.generations",
+        ),
+    ];
+    for (more, reason, field) in cases {
+        let body = json!({"spec": with(good.clone(), more.clone())});
+        for path in ["/v1/scans", "/v1/scans:plan"] {
+            let answer = mesh.client().post(path, &body).await?;
+            refused(&answer, 400, reason, field)
+                .map_err(|e| e.context(format!("{more} {path}")))?;
+        }
+    }
+    ensure!(target.stats().calls == 0, "nothing was scanned");
+    let template = mesh
+        .client()
+        .post("/v1/scans", &json!({"spec": good, "template": "quick"}))
+        .await?;
+    ensure!(
+        template.status == 400 && !template.fields().is_empty(),
+        "{template:?}"
+    );
+    Ok(())
+}
+
+async fn bodies_that_are_no_request(mesh: &Mesh) -> Result<()> {
+    let post = |body: &'static str| {
+        let request = mesh.client().request(Method::POST, "/v1/scans");
+        request
+            .header("content-type", "application/json")
+            .body(body)
+            .send()
+    };
+    for body in [
+        "{",
+        "[]",
+        "{\"spec\": {\"generatoins\": 1}}",
+        "{\"spec\": {\"generations\": \"many\"}}",
+        "{\"nope\": 1}",
+    ] {
+        let answer = post(body).await?;
+        ensure!(answer.status() == 400, "{body}: {}", answer.status());
+        let error: Value = answer.json().await?;
+        ensure!(
+            error["error"]["status"] == "INVALID_ARGUMENT",
+            "{body}: {error}"
+        );
+        ensure!(
+            !error["error"]["details"][0]["reason"].is_null(),
+            "{body}: {error}"
+        );
+    }
+    let state = mesh
+        .client()
+        .get("/v1/scans?filter.states=STATE_NOPE")
+        .await?;
+    ensure!(state.status == 400, "{state:?}");
+    let size = mesh.client().get("/v1/scans?pageSize=-1").await?;
+    ensure!(size.status == 400, "{size:?}");
+    let token = mesh.client().get("/v1/scans?pageToken=forged").await?;
+    ensure!(token.reason() == "PAGE_TOKEN_INVALID", "{token:?}");
+    Ok(())
+}
+
+async fn ids_that_are_none(mesh: &Mesh) -> Result<()> {
+    let client = mesh.client();
+    let stranger = "0198c0de-0000-7000-8000-000000000000";
+    for (path, reason) in [
+        (format!("/v1/scans/{stranger}"), "SCAN_NOT_FOUND"),
+        (format!("/v1/scans/{stranger}/results"), "SCAN_NOT_FOUND"),
+        ("/v1/scans/..%2F..%2Fetc".to_owned(), "INVALID_FIELD"),
+        ("/v1/scans/%00".to_owned(), "INVALID_FIELD"),
+        ("/v1/scans/%F0%9F%98%80".to_owned(), "INVALID_FIELD"),
+    ] {
+        let answer = client.get(&path).await?;
+        ensure!(answer.reason() == reason, "{path}: {answer:?}");
+    }
+    Ok(())
+}
+
+async fn a_ten_megabyte_prompt(mesh: &Mesh) -> Result<()> {
+    let target = target().await?;
+    let spec = with(
+        spec(&target, "", &["probes.dan"]),
+        json!({"systemPrompt": "x".repeat(10 << 20)}),
+    );
+    let answer = mesh
+        .client()
+        .post("/v1/scans", &json!({"spec": spec}))
+        .await?;
+    ensure!(
+        answer.status.is_client_error() && !answer.reason().is_empty(),
+        "{} {}",
+        answer.status,
+        answer.reason()
+    );
+    Ok(())
+}
+
+async fn internal_methods_are_out_of_reach(mesh: &Mesh) -> Result<()> {
+    for method in [
+        "aegis.internal.task.v1.TaskService/LeaseTask",
+        "aegis.internal.catalog.v1.ScanStoreService/CreateScan",
+    ] {
+        let request = mesh.client().request(Method::POST, &format!("/{method}"));
+        let answer = request
+            .header("content-type", "application/grpc")
+            .body(vec![0; 5])
+            .send()
+            .await?;
+        let status = answer
+            .headers()
+            .get("grpc-status")
+            .map(|v| v.as_bytes().to_vec());
+        ensure!(
+            status == Some(b"12".to_vec()) || answer.status() == 404,
+            "{method}: {answer:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! One suite, run against the mesh in one process and as five processes over TCP. Real garak, real
+//! processes; only the target is ours.
+
+mod artifacts;
+mod bad_input;
+mod bad_target;
+mod cli;
+mod fidelity;
+mod lifecycle;
+mod support;
+mod up;
+mod watch;
+
+use std::{pin::Pin, process::ExitCode, sync::Arc};
+
+use aegis_tests::mesh::{Mesh, Way};
+use anyhow::Result;
+use libtest_mimic::{Arguments, Failed, Trial};
+use tokio::runtime::Runtime;
+
+type Case = fn(Arc<Mesh>) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+
+/// A test of the suite, by its name.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        /// This module's part of the suite.
+        pub(crate) fn cases() -> Vec<(&'static str, $crate::Case)> {
+            vec![$((concat!(module_path!(), "::", stringify!($name)), |mesh| Box::pin(async move { $name(&mesh).await }))),*]
+        }
+    };
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::from_args();
+    let suite: Vec<(&'static str, Case)> = [
+        lifecycle::cases(),
+        watch::cases(),
+        artifacts::cases(),
+        bad_input::cases(),
+        bad_target::cases(),
+        cli::cases(),
+        fidelity::cases(),
+    ]
+    .concat();
+    let runtime = Arc::new(Runtime::new()?);
+    let mut meshes = Vec::new();
+    let mut trials = up::trials();
+    if !arguments.list {
+        for way in Way::ALL {
+            meshes.push((way, Arc::new(runtime.block_on(Mesh::start(way))?)));
+        }
+    }
+    for way in Way::ALL {
+        let mesh = meshes
+            .iter()
+            .find(|(one, _)| *one == way)
+            .map(|(_, mesh)| Arc::clone(mesh));
+        for (name, case) in &suite {
+            let (mesh, runtime, case) = (mesh.clone(), Arc::clone(&runtime), *case);
+            let name = name.trim_start_matches("e2e::");
+            trials.push(Trial::test(format!("{}::{name}", way.name()), move || {
+                let Some(mesh) = mesh else {
+                    return Err(Failed::from("no mesh was started"));
+                };
+                runtime
+                    .block_on(case(mesh))
+                    .map_err(|error| Failed::from(format!("{error:?}")))
+            }));
+        }
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    for (_, mesh) in meshes {
+        if let Some(mesh) = Arc::into_inner(mesh) {
+            mesh.stop()?;
+        }
+    }
+    Ok(conclusion.exit_code())
+}

@@ -1,0 +1,157 @@
+//! `aegis up` itself: where it cannot start, how it stops, what it finds again.
+
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use aegis_tests::{client::Client, mesh::aegis_up, process::Process};
+use anyhow::{Result, ensure};
+use libtest_mimic::{Failed, Trial};
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::support::{spec, target, text};
+
+const ANY_PORT: &str = "127.0.0.1:0";
+
+/// These have meshes of their own.
+pub(crate) fn trials() -> Vec<Trial> {
+    let case = |name: &str, case: fn() -> Result<()>| {
+        let name = format!("up::{name}");
+        Trial::test(name, move || {
+            case().map_err(|error| Failed::from(format!("{error:?}")))
+        })
+    };
+    vec![
+        case("a_used_port_is_named", a_used_port_is_named),
+        case(
+            "a_data_directory_is_one_meshs",
+            a_data_directory_is_one_meshs,
+        ),
+        case(
+            "an_unusable_data_directory_is_named",
+            an_unusable_data_directory_is_named,
+        ),
+        case(
+            "a_second_interrupt_ends_it_at_once",
+            a_second_interrupt_ends_it_at_once,
+        ),
+        case(
+            "what_was_running_goes_on_after_a_kill",
+            what_was_running_goes_on_after_a_kill,
+        ),
+    ]
+}
+
+fn refused(process: &mut Process, wanted: &[&str]) -> Result<()> {
+    let status = process.ended(Duration::from_secs(20))?;
+    let log = process.log_end()?;
+    ensure!(status.code() == Some(2), "{status}: {log}");
+    for part in wanted {
+        ensure!(log.contains(part), "{part}: {log}");
+    }
+    Ok(())
+}
+
+fn start(data: &Path, name: &str) -> Result<Process> {
+    Process::start(name, &mut aegis_up(data, ANY_PORT)?, data)
+}
+
+fn a_used_port_is_named() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?.to_string();
+    let mut command = aegis_up(data.path(), &address)?;
+    let mut process = Process::start("aegis", &mut command, data.path())?;
+    refused(&mut process, &["LISTEN_FAILED", &address, "hint:"])
+}
+
+fn a_data_directory_is_one_meshs() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut first = start(data.path(), "first")?;
+    first.said("ready ")?;
+    let mut second = start(data.path(), "second")?;
+    refused(&mut second, &["DATA_DIR_IN_USE", "hint:"])?;
+    first.signal(Signal::SIGTERM)?;
+    ensure!(
+        first.ended(Duration::from_secs(30))?.success(),
+        "{}",
+        first.log_end()?
+    );
+    Ok(())
+}
+
+fn an_unusable_data_directory_is_named() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    // A file where the folder should be: permissions do not stop root.
+    std::fs::write(data.path().join("data"), "")?;
+    std::fs::set_permissions(
+        data.path().join("data"),
+        std::fs::Permissions::from_mode(0o400),
+    )?;
+    let mut process = start(data.path(), "aegis")?;
+    refused(&mut process, &["DATA_DIR_UNUSABLE", "hint:"])
+}
+
+fn a_second_interrupt_ends_it_at_once() -> Result<()> {
+    let data = tempfile::tempdir()?;
+    let mut process = start(data.path(), "aegis")?;
+    process.said("ready ")?;
+    process.signal(Signal::SIGINT)?;
+    // It may be gone by itself already: then it was fast enough.
+    let _late = process.signal(Signal::SIGINT);
+    let status = process.ended(Duration::from_secs(5))?;
+    ensure!(matches!(status.code(), Some(0 | 130)), "{status}");
+    Ok(())
+}
+
+fn what_was_running_goes_on_after_a_kill() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let data = tempfile::tempdir()?;
+        let target = target().await?;
+        let up = || -> Result<std::process::Command> {
+            let mut command = aegis_up(data.path(), ANY_PORT)?;
+            // The dead one's leases run out soon.
+            command.env("AEGIS_UP__SCAN_ORCHESTRATOR__LEASE_SECONDS", "3");
+            Ok(command)
+        };
+        let mut first = Process::start("first", &mut up()?, data.path())?;
+        let client = Client::new(&first.said("ready ")?)?;
+        let wanted = spec(
+            &target,
+            "latency/100",
+            &[
+                "probes.goodside.ThreatenJSON",
+                "probes.web_injection.TaskXSS",
+            ],
+        );
+        let id = loop {
+            let created = client.post("/v1/scans", &json!({"spec": wanted})).await?;
+            if created.reason() != "NO_PLUGIN_CATALOGUE" {
+                break text(&created.ok()?["scan"]["scanId"]);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        };
+        client
+            .until(&id, Duration::from_secs(30), |scan| {
+                scan["coverage"]["evaluated"] == 1
+            })
+            .await?;
+        first.signal(Signal::SIGKILL)?;
+        first.ended(Duration::from_secs(5))?;
+
+        let mut second = Process::start("second", &mut up()?, data.path())?;
+        let client = Client::new(&second.said("ready ")?)?;
+        let scan = client.ended(&id).await?;
+        ensure!(
+            scan["state"] == "STATE_COMPLETED" && scan["coverage"]["evaluated"] == 2,
+            "{scan:#}"
+        );
+        second.signal(Signal::SIGTERM)?;
+        ensure!(
+            second.ended(Duration::from_secs(30))?.success(),
+            "{}",
+            second.log_end()?
+        );
+        Ok(())
+    })
+}
