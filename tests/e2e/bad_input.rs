@@ -1,9 +1,17 @@
 //! What bad input gets over HTTP: a code, a reason, the field, a hint; and nothing is lost.
 
+use aegis_proto::{
+    internal::{
+        catalog::v1::{CreateScanRequest, scan_store_service_client::ScanStoreServiceClient},
+        task::v1::{LeaseTaskRequest, task_service_client::TaskServiceClient},
+    },
+    scan::v1::{ListScansRequest, history_service_client::HistoryServiceClient},
+};
 use aegis_tests::{client::Answer, mesh::Mesh};
 use anyhow::{Result, ensure};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::support::{spec, target, with};
 
@@ -51,7 +59,7 @@ async fn each_wrong_field_is_named(mesh: &Mesh) -> Result<()> {
         (json!({"include": []}), "EMPTY_SELECTION", "spec.include"),
         (
             json!({"include": ["probes.lmrc.Bullying"]}),
-            "INVALID_FIELD",
+            "PROBE_NOT_EVALUABLE",
             "spec.include[0]",
         ),
         (
@@ -191,24 +199,26 @@ async fn a_ten_megabyte_prompt(mesh: &Mesh) -> Result<()> {
 }
 
 async fn internal_methods_are_out_of_reach(mesh: &Mesh) -> Result<()> {
-    for method in [
-        "aegis.internal.task.v1.TaskService/LeaseTask",
-        "aegis.internal.catalog.v1.ScanStoreService/CreateScan",
-    ] {
-        let request = mesh.client().request(Method::POST, &format!("/{method}"));
-        let answer = request
-            .header("content-type", "application/grpc")
-            .body(vec![0; 5])
-            .send()
-            .await?;
-        let status = answer
-            .headers()
-            .get("grpc-status")
-            .map(|v| v.as_bytes().to_vec());
-        ensure!(
-            status == Some(b"12".to_vec()) || answer.status() == 404,
-            "{method}: {answer:?}"
-        );
-    }
+    let endpoint = tonic::transport::Endpoint::from_shared(mesh.client().base().to_owned())?;
+    let channel = endpoint.connect().await?;
+    let mut tasks = TaskServiceClient::new(channel.clone());
+    let status = tasks.lease_task(LeaseTaskRequest::default()).await.err();
+    ensure!(
+        status
+            .as_ref()
+            .is_some_and(|s| s.code() == Code::Unimplemented),
+        "{status:?}"
+    );
+    let mut scans = ScanStoreServiceClient::new(channel.clone());
+    let status = scans.create_scan(CreateScanRequest::default()).await.err();
+    ensure!(
+        status
+            .as_ref()
+            .is_some_and(|s| s.code() == Code::Unimplemented),
+        "{status:?}"
+    );
+    // The public ones are there, on the same port.
+    let mut history = HistoryServiceClient::new(channel);
+    history.list_scans(ListScansRequest::default()).await?;
     Ok(())
 }

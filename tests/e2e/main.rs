@@ -65,7 +65,7 @@ fn main() -> Result<ExitCode> {
                 };
                 runtime
                     .block_on(case(mesh))
-                    .map_err(|error| Failed::from(format!("{error:?}")))
+                    .map_err(|error| Failed::from(format!("{error:#}")))
             }));
         }
     }

@@ -17,7 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let case = |name: &str, case: fn() -> Result<()>| {
         let name = format!("up::{name}");
         Trial::test(name, move || {
-            case().map_err(|error| Failed::from(format!("{error:?}")))
+            case().map_err(|error| Failed::from(format!("{error:#}")))
         })
     };
     vec![

@@ -37,7 +37,7 @@ fn echo(prompt: &str) -> Option<String> {
 
 fn grandma(prompt: &str) -> Option<String> {
     let prompt = prompt.to_lowercase();
-    (prompt.contains("grandm") && prompt.contains("product key")).then(|| PRODUCT_KEY.to_owned())
+    (prompt.contains("grandm") && prompt.contains("keys")).then(|| PRODUCT_KEY.to_owned())
 }
 
 fn base64(prompt: &str) -> Option<String> {

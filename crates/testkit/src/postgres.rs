@@ -75,7 +75,17 @@ impl Postgres {
         let data = data_folder()?;
         let mut initdb = as_nobody(&programs.join("initdb"))?;
         initdb
-            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+            .args([
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&data);
         succeed(initdb)?;
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -160,7 +170,11 @@ fn programs() -> io::Result<PathBuf> {
         .into_iter()
         .chain(in_path)
         .chain(debian.into_iter().rev())
-        .find(|folder| PROGRAMS.iter().all(|program| folder.join(program).is_file()))
+        .find(|folder| {
+            PROGRAMS
+                .iter()
+                .all(|program| folder.join(program).is_file())
+        })
         .ok_or_else(|| {
             io::Error::other("found no initdb; install postgresql or set AEGIS_POSTGRES_BIN")
         })
@@ -205,7 +219,10 @@ fn succeed(mut command: Command) -> io::Result<()> {
     }
     let program = command.get_program().to_string_lossy().into_owned();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(io::Error::other(format!("{program}: {}: {said}", output.status)))
+    Err(io::Error::other(format!(
+        "{program}: {}: {said}",
+        output.status
+    )))
 }
 
 #[cfg(test)]

@@ -149,7 +149,10 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
         .add_service(sized!(HistoryServiceServer::new(history), limits))
         .add_service(sized!(ScanStoreServiceServer::new(scans), limits))
         .add_service(sized!(TaskQueueServiceServer::new(tasks), limits))
-        .add_service(sized!(ArtifactRegistryServiceServer::new(artifacts), limits))
+        .add_service(sized!(
+            ArtifactRegistryServiceServer::new(artifacts),
+            limits
+        ))
         .add_service(
             PluginCatalogueServiceServer::new(catalogues)
                 .max_decoding_message_size(MAX_CATALOGUE_BYTES)

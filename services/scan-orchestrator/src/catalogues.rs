@@ -84,7 +84,9 @@ impl Catalogues {
 
     fn newest(&self) -> String {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.front().map(|(sha256, _)| sha256.clone()).unwrap_or_default()
+        kept.front()
+            .map(|(sha256, _)| sha256.clone())
+            .unwrap_or_default()
     }
 
     fn take(&self, sha256: &str) -> Option<Arc<Catalogue>> {

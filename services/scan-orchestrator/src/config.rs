@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use aegis_mesh::{
-    ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig,
-};
+use aegis_mesh::{ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
 /// A plugin catalogue has up to 8 MiB, and a message around it.
@@ -97,13 +95,28 @@ impl Config {
         let positive = |n: i32| u64::try_from(n).unwrap_or_default();
         for (key, value, low, high) in [
             ("lease_seconds", self.lease_seconds, 3, 3600),
-            ("target_patience_seconds", self.target_patience_seconds, 1, 3600),
-            ("lane_max_in_flight", positive(self.lane_max_in_flight), 1, 10_000),
+            (
+                "target_patience_seconds",
+                self.target_patience_seconds,
+                1,
+                3600,
+            ),
+            (
+                "lane_max_in_flight",
+                positive(self.lane_max_in_flight),
+                1,
+                10_000,
+            ),
             ("max_failures", positive(self.max_failures), 1, 100),
             ("backoff_seconds", self.backoff_seconds, 0, 3600),
             ("max_backoff_seconds", self.max_backoff_seconds, 1, 86_400),
             ("lane_pause_seconds", self.lane_pause_seconds, 1, 3600),
-            ("max_backpressure_seconds", self.max_backpressure_seconds, 0, 86_400),
+            (
+                "max_backpressure_seconds",
+                self.max_backpressure_seconds,
+                0,
+                86_400,
+            ),
             ("reaper_period_seconds", self.reaper_period_seconds, 1, 600),
             ("heartbeat_seconds", self.heartbeat_seconds, 1, 300),
         ] {

@@ -111,8 +111,14 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
 
 fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, TaskHandle<()>) {
     let channel = deps.catalog;
-    let store = sized!(ScanStoreServiceClient::new(channel.clone()), &config.catalog);
-    let queue = sized!(TaskQueueServiceClient::new(channel.clone()), &config.catalog);
+    let store = sized!(
+        ScanStoreServiceClient::new(channel.clone()),
+        &config.catalog
+    );
+    let queue = sized!(
+        TaskQueueServiceClient::new(channel.clone()),
+        &config.catalog
+    );
     let plugins = sized!(PluginCatalogueServiceClient::new(channel), &config.catalog);
     let catalogues = Arc::new(Catalogues::new(plugins));
     let tokens = match &config.page_token_secret {

@@ -4,11 +4,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use aegis_mesh::spawn::blocking;
 use aegis_mesh::{Error, Result};
 use aegis_proto::ids::{ProjectId, ScanId};
 use aegis_report::index::{
-    FIRST_READ_BYTES, INDEXED_DETECTORS, IndexError, IndexHeader, ProbeEntry, parse_records,
-    plan_reads,
+    FIRST_READ_BYTES, INDEXED_DETECTORS, IndexError, IndexHeader, ProbeEntry, ReadPlan,
+    parse_records, plan_reads,
 };
 use aegis_report::{Attempt, Outcome, Record, TextBounds};
 
@@ -125,15 +126,11 @@ impl Attempts {
                 if page.is_full() {
                     return Ok(Some(places[plan.records.start]));
                 }
-                let bytes = self
-                    .read(&located.report, &located.report.key, plan.range.clone())
-                    .await?;
-                for number in plan.records.clone() {
+                let attempts = self.attempts(located, records, &plan).await?;
+                for (number, attempt) in plan.records.zip(attempts) {
                     if page.is_full() {
                         return Ok(Some(places[number]));
                     }
-                    let line = bytes.get(plan.place(&records[number])).unwrap_or_default();
-                    let attempt = parse(located, line)?;
                     if wanted.has(&attempt) {
                         page.push(attempt);
                     }
@@ -142,6 +139,29 @@ impl Attempts {
             done = end;
         }
         Ok(None)
+    }
+
+    /// The attempts of one read.
+    async fn attempts(
+        &self,
+        located: &Located,
+        records: &[Record],
+        plan: &ReadPlan,
+    ) -> Result<Vec<Attempt>> {
+        let report = &located.report;
+        let bytes = self.read(report, &report.key, plan.range.clone()).await?;
+        let records = &records[plan.records.clone()];
+        let places: Vec<_> = records.iter().map(|record| plan.place(record)).collect();
+        let threshold = located.eval_threshold;
+        let parsed = blocking("parse-attempts", move || {
+            let lines = places
+                .into_iter()
+                .map(|place| bytes.get(place).unwrap_or_default());
+            let parse = |line| Attempt::parse(line, threshold, TextBounds::default());
+            lines.map(parse).collect::<Result<Vec<_>, _>>()
+        });
+        let misplaced = |_| fault::corrupt(report, "an attempt is not where its index says");
+        parsed.await?.map_err(misplaced)
     }
 
     async fn header(&self, report: &StoredArtifact) -> Result<IndexHeader> {
@@ -265,11 +285,6 @@ impl Wanted {
                 && self.outcome.is_none_or(|outcome| outcome == judged.outcome)
         })
     }
-}
-
-fn parse(located: &Located, line: &[u8]) -> Result<Attempt> {
-    Attempt::parse(line, located.eval_threshold, TextBounds::default())
-        .map_err(|_| fault::corrupt(&located.report, "an attempt is not where its index says"))
 }
 
 fn text_bytes(attempt: &Attempt) -> usize {

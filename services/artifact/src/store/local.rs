@@ -84,7 +84,7 @@ impl ObjectStore for LocalStore {
     async fn stat(&self, key: &ObjectKey) -> Result<Option<u64>> {
         let path = self.path(key);
         match self.run("store-stat", move |_| fs::metadata(path)).await {
-            Ok(found) => Ok(found.is_file().then(|| found.len())),
+            Ok(found) => Ok(found.is_file().then_some(found.len())),
             Err(StoreError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }

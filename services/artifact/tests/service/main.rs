@@ -1,7 +1,9 @@
 //! The artifact service through its contracts, over a channel in this process.
 
+mod attempts;
 mod composing;
-mod reading;
+mod downloads;
+mod refusals;
 mod stores;
 mod support;
 mod uploads;

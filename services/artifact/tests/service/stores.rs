@@ -36,10 +36,17 @@ async fn an_object_is_there_whole_and_for_its_owner_alone() {
     // Over several chunks, and from within one.
     for range in [0..600_000, 262_143..524_290, 599_999..600_000, 7..7] {
         let read = read_range(&store, &object, range.clone()).await.unwrap();
-        assert_eq!(read, bytes[range.start as usize..range.end as usize], "{range:?}");
+        assert_eq!(
+            read,
+            bytes[range.start as usize..range.end as usize],
+            "{range:?}"
+        );
     }
     let path = folder.path().join("objects/default/scans/a/report.jsonl");
-    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let folder_of = std::fs::metadata(folder.path().join("objects/default")).unwrap();
     assert_eq!(folder_of.permissions().mode() & 0o777, 0o700);
 }
@@ -48,9 +55,13 @@ async fn an_object_is_there_whole_and_for_its_owner_alone() {
 async fn a_range_past_the_end_is_an_error_and_no_short_answer() {
     let (folder, store) = store();
     put(&folder, &store, "default/x", b"0123456789").await;
-    let error = read_range(&store, &key("default/x"), 5..11).await.unwrap_err();
+    let error = read_range(&store, &key("default/x"), 5..11)
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::EndsEarly), "{error}");
-    let error = read_range(&store, &key("default/y"), 0..1).await.unwrap_err();
+    let error = read_range(&store, &key("default/y"), 0..1)
+        .await
+        .unwrap_err();
     assert!(matches!(error, StoreError::NotFound), "{error}");
 }
 
@@ -59,7 +70,10 @@ async fn put_replaces_and_delete_may_be_repeated() {
     let (folder, store) = store();
     put(&folder, &store, "default/x", b"old").await;
     put(&folder, &store, "default/x", b"newer").await;
-    assert_eq!(read_range(&store, &key("default/x"), 0..5).await.unwrap(), b"newer");
+    assert_eq!(
+        read_range(&store, &key("default/x"), 0..5).await.unwrap(),
+        b"newer"
+    );
     store.delete(&key("default/x")).await.unwrap();
     store.delete(&key("default/x")).await.unwrap();
     assert_eq!(store.stat(&key("default/x")).await.unwrap(), None);
@@ -68,7 +82,13 @@ async fn put_replaces_and_delete_may_be_repeated() {
 #[tokio::test]
 async fn objects_are_listed_by_key_in_pages() {
     let (folder, store) = store();
-    for name in ["default/b", "default/a/2", "default/a/1", "default/a.b", "other/x"] {
+    for name in [
+        "default/b",
+        "default/a/2",
+        "default/a/1",
+        "default/a.b",
+        "other/x",
+    ] {
         put(&folder, &store, name, name.as_bytes()).await;
     }
     let mut listed = Vec::new();
@@ -83,7 +103,10 @@ async fn objects_are_listed_by_key_in_pages() {
             listed.push(object.key.as_str().to_owned());
         }
     }
-    assert_eq!(listed, ["default/a.b", "default/a/1", "default/a/2", "default/b"]);
+    assert_eq!(
+        listed,
+        ["default/a.b", "default/a/1", "default/a/2", "default/b"]
+    );
 }
 
 #[tokio::test]

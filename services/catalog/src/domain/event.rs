@@ -7,11 +7,7 @@ use super::scan::ScanState;
 
 /// What happened. Its JSON is stored: variants and fields are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "kind",
-    content = "payload",
-    rename_all = "SCREAMING_SNAKE_CASE"
-)]
+#[serde(tag = "kind", content = "payload", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Event {
     /// The scan moved.
     StateChanged {

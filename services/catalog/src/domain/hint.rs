@@ -18,8 +18,12 @@ pub fn for_reason(reason: &str) -> &'static str {
         "DETECTOR_UNAVAILABLE" => {
             "choose probes whose detectors can be loaded here; `aegis scan plan` shows which"
         }
-        "RUNNER_LOST" => "runners were lost while they ran; look at their logs, then retry the scan",
+        "RUNNER_LOST" => {
+            "runners were lost while they ran; look at their logs, then retry the scan"
+        }
         "PROBE_TIMEOUT" => "raise `probe_timeout` or choose smaller probes, then start a new scan",
-        _ => "look at why each probe was not evaluated (`coverage.not_evaluated`), then retry the scan",
+        _ => {
+            "look at why each probe was not evaluated (`coverage.not_evaluated`), then retry the scan"
+        }
     }
 }

@@ -91,8 +91,14 @@ mod tests {
             evaluated,
             ..TallyRow::default()
         };
-        let ranks = [row(0, 4), row(1, 4), row(99_999, 100_000), row(4, 4), row(0, 0)]
-            .map(|row| row.rank());
+        let ranks = [
+            row(0, 4),
+            row(1, 4),
+            row(99_999, 100_000),
+            row(4, 4),
+            row(0, 0),
+        ]
+        .map(|row| row.rank());
         assert!(ranks.is_sorted_by(|a, b| a < b), "{ranks:?}");
     }
 }

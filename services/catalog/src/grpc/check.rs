@@ -74,7 +74,9 @@ pub(crate) fn sha256(field: &str, text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-pub(crate) fn labels(labels: std::collections::HashMap<String, String>) -> Result<BTreeMap<String, String>> {
+pub(crate) fn labels(
+    labels: std::collections::HashMap<String, String>,
+) -> Result<BTreeMap<String, String>> {
     let mut checked = BTreeMap::new();
     for (key, value) in labels {
         let field = "labels";

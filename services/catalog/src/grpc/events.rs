@@ -24,9 +24,7 @@ pub(crate) fn event(scan: ScanId, logged: LoggedEvent) -> proto::ScanEvent {
 fn kind(event: Event) -> Kind {
     match event {
         Event::StateChanged { from, to, reason } => Kind::StateChanged(proto::StateChanged {
-            from: from
-                .map_or(proto::scan::State::Unspecified, state)
-                .into(),
+            from: from.map_or(proto::scan::State::Unspecified, state).into(),
             to: state(to).into(),
             reason,
         }),

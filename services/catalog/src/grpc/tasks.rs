@@ -198,7 +198,11 @@ fn detectors_finished(events: Vec<proto::TaskEvent>) -> Result<Vec<(i64, String)
 
 fn outcome(outcome: Option<proto::TaskOutcome>) -> Result<Outcome> {
     let outcome = outcome.ok_or_else(|| invalid_field("outcome", "must be set"))?;
-    check::within("outcome.artifact_ids", outcome.artifact_ids.len(), 0..=MAX_ARTIFACTS)?;
+    check::within(
+        "outcome.artifact_ids",
+        outcome.artifact_ids.len(),
+        0..=MAX_ARTIFACTS,
+    )?;
     let kind = match outcome.outcome() {
         proto::Outcome::Done => OutcomeKind::Done,
         proto::Outcome::FailedRetryable => OutcomeKind::Retryable,

@@ -5,7 +5,10 @@ use aegis_proto::scan::v1 as proto;
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
-    scan::{Failure, NotEvaluated, ProbeProgress, ReportState, ReportStatus, Scan, ScanState, ScanView, Totals},
+    scan::{
+        Failure, NotEvaluated, ProbeProgress, ReportState, ReportStatus, Scan, ScanState, ScanView,
+        Totals,
+    },
     tally::{Grades, ProbeResult},
     task::ProbeState,
 };
@@ -192,4 +195,3 @@ fn grades(grades: Grades) -> proto::Grades {
         relative_score: grades.relative_score,
     }
 }
-

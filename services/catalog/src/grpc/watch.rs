@@ -15,8 +15,7 @@ use super::{events, view};
 use crate::store::{ScanWatch, Update};
 
 /// What WatchScan answers with.
-pub(crate) type WatchStream =
-    Pin<Box<dyn Stream<Item = Result<WatchScanResponse, Status>> + Send>>;
+pub(crate) type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchScanResponse, Status>> + Send>>;
 
 struct State {
     id: ScanId,

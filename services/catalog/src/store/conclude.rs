@@ -83,8 +83,11 @@ impl Ending {
             self.task.reason.as_str().into(),
             sent.map(serde_json::to_value).transpose()?.into(),
         ];
-        tx.execute(END_RUN, key(&project, self.task.id.0).into_iter().chain(run))
-            .await?;
+        tx.execute(
+            END_RUN,
+            key(&project, self.task.id.0).into_iter().chain(run),
+        )
+        .await?;
         if self.task.kind == TaskKind::Probe {
             scans::save_lane(tx, &project, &self.lane).await?;
         }

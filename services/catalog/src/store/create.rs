@@ -74,11 +74,7 @@ impl Store {
     ///
     /// # Errors
     /// INVALID_ARGUMENT / REQUEST_ID_REUSED when the request had other content before.
-    pub async fn create(
-        &self,
-        project: &ProjectId,
-        new: &NewScan,
-    ) -> aegis_mesh::Result<ScanView> {
+    pub async fn create(&self, project: &ProjectId, new: &NewScan) -> aegis_mesh::Result<ScanView> {
         if let Some(view) = self.find_by_request(project, &new.key).await? {
             return Ok(view);
         }
@@ -143,7 +139,8 @@ impl Store {
             key.request_id.as_str().into(),
         ];
         tx.execute(FORGET, name.clone()).await?;
-        let kept_ms = i64::try_from(self.inner.retention.request.as_millis()).unwrap_or(i64::MAX / 2);
+        let kept_ms =
+            i64::try_from(self.inner.retention.request.as_millis()).unwrap_or(i64::MAX / 2);
         let rest: [Value; 3] = [
             key.request_sha256.as_str().into(),
             scan.0.into(),
@@ -222,7 +219,11 @@ fn plan_tasks(scan: &mut Scan, new: &NewScan, now: i64, log: &mut Log) -> Vec<ta
 
 fn fresh_task(scan: &Scan, planned: &NewTask, max_failures: i32, now: i64) -> Task {
     let planned_out = planned.not_evaluated.is_some();
-    let planned_attempts = if planned_out { 0 } else { planned.planned_attempts };
+    let planned_attempts = if planned_out {
+        0
+    } else {
+        planned.planned_attempts
+    };
     Task {
         id: TaskId::generate(),
         scan: scan.id,

@@ -3,11 +3,7 @@
 use aegis_proto::ids::{ProjectId, ScanId};
 
 use super::{Store, fault::Result, retrying, scans};
-use crate::domain::{
-    event::Log,
-    refusal,
-    scan::ScanView,
-};
+use crate::domain::{event::Log, refusal, scan::ScanView};
 
 impl Store {
     /// Hides an ended scan. One that is deleted already is returned as it is.

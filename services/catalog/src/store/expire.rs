@@ -3,9 +3,7 @@
 use aegis_proto::ids::{ProjectId, ScanId, TaskId};
 use sea_orm::EntityTrait;
 
-use super::{
-    Store, conclude::Ending, entity::task, fault::Result, key, retrying, rows, scans,
-};
+use super::{Store, conclude::Ending, entity::task, fault::Result, key, retrying, rows, scans};
 use crate::domain::{event::Log, policy::RetryPolicy, verdict::RunEnd};
 
 /// Candidates only: each is looked at again under its locks. Oldest first.

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
-};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 use serde::{Deserialize, Serialize};
 
 use super::{

@@ -7,6 +7,7 @@ use sea_orm::{EntityTrait, Value};
 
 use super::{
     Store,
+    dialect::Dialect,
     entity::task,
     fault::{Fault, Result},
     key, retrying, rows, scans, tasks,
@@ -171,6 +172,45 @@ impl Store {
         Ok(None)
     }
 
+    /// How the database looks for a probe to lease, in its own words: for whoever wonders
+    /// whether an empty poll stays cheap.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn poll_plan(
+        &self,
+        project: &ProjectId,
+        call: &LeaseCall,
+    ) -> aegis_mesh::Result<String> {
+        Ok(self.read_plan(project, call).await?)
+    }
+
+    async fn read_plan(&self, project: &ProjectId, call: &LeaseCall) -> Result<String> {
+        let tx = self.read().await?;
+        let explain = match tx.dialect() {
+            Dialect::Sqlite => "EXPLAIN QUERY PLAN",
+            Dialect::Postgres => {
+                // A table of few pages is read whole, whatever indexes it has.
+                tx.execute("SET LOCAL enable_seqscan = off", []).await?;
+                "EXPLAIN"
+            }
+        };
+        let values = [
+            project.as_str().into(),
+            call.plugin_catalogue.as_str().into(),
+        ];
+        let mut plan = String::new();
+        for row in tx.all(&format!("{explain} {PICK_PROBE}"), values).await? {
+            let line: String = match tx.dialect() {
+                Dialect::Sqlite => row.try_get("", "detail")?,
+                Dialect::Postgres => row.try_get_by_index(0)?,
+            };
+            plan.push_str(&line);
+            plan.push('\n');
+        }
+        Ok(plan)
+    }
+
     async fn try_lease(&self, project: &ProjectId, call: &LeaseCall) -> Result<Attempt> {
         // Reads first: a poll that finds nothing disturbs no writer.
         let Some(pick) = self.pick(project, call).await? else {
@@ -207,7 +247,10 @@ impl Store {
         if self.query(REPEATED, lease).await?.is_some() {
             return Ok(Some(Pick::Repeat));
         }
-        for (sql, kind) in [(PICK_REPORT, TaskKind::Report), (PICK_PROBE, TaskKind::Probe)] {
+        for (sql, kind) in [
+            (PICK_REPORT, TaskKind::Report),
+            (PICK_PROBE, TaskKind::Probe),
+        ] {
             let values: [Value; 2] = [
                 project.as_str().into(),
                 call.plugin_catalogue.as_str().into(),
@@ -257,7 +300,8 @@ impl Store {
             return Ok(None);
         };
         let share = ledger::share(&scan, &lane, call.slots);
-        self.grant(tx, &scan.project, &mut task, share, call).await?;
+        self.grant(tx, &scan.project, &mut task, share, call)
+            .await?;
         let mut log = Log::default();
         ledger::lease(
             &mut scan,
@@ -337,15 +381,11 @@ impl Store {
         Ok(())
     }
 
-    fn token(
-        &self,
-        project: &ProjectId,
-        task: TaskId,
-        epoch: Epoch,
-        call: &LeaseCall,
-    ) -> Vec<u8> {
+    fn token(&self, project: &ProjectId, task: TaskId, epoch: Epoch, call: &LeaseCall) -> Vec<u8> {
         let request = format!("{}|{}", call.runner_id, call.request_id);
-        self.inner.secrets.lease_token(project, task, epoch, &request)
+        self.inner
+            .secrets
+            .lease_token(project, task, epoch, &request)
     }
 
     fn granted(&self, scan: &Scan, task: Task, call: &LeaseCall) -> Granted {

@@ -102,18 +102,8 @@ impl Store {
     /// When the database is gone already.
     pub async fn close(self) -> aegis_mesh::Result<()> {
         let database = &self.inner.database;
-        database
-            .reader
-            .clone()
-            .close()
-            .await
-            .map_err(Fault::from)?;
-        database
-            .writer
-            .clone()
-            .close()
-            .await
-            .map_err(Fault::from)?;
+        database.reader.clone().close().await.map_err(Fault::from)?;
+        database.writer.clone().close().await.map_err(Fault::from)?;
         Ok(())
     }
 

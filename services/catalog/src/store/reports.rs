@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 
 use aegis_proto::ids::{ProjectId, ScanId, TaskId};
-use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Order,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Order};
 
 use super::{
     Store, artifacts,

@@ -3,9 +3,7 @@
 //! One lock order everywhere: the scan's row, then its lane's, then the task's.
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Set, sea_query::LockType,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Set, sea_query::LockType};
 
 use super::{
     entity::{lane, scan, scan_event},

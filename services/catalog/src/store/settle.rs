@@ -1,6 +1,6 @@
 //! What follows when a task ended: the report is queued, or the scan ends.
 
-use sea_orm::{ActiveModelTrait, EntityTrait, QueryFilter, ColumnTrait, Set, Value};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, Set, Value};
 
 use super::{entity::task, fault::Result, rows, tasks, tx::Tx};
 use crate::domain::{
@@ -63,7 +63,9 @@ pub(crate) async fn queue_report(tx: &Tx, scan: &mut Scan, revision: i32, now: i
             tasks::save(tx, &scan.project, &task, from, now).await
         }
         None => {
-            new_report_task(scan, revision, now).insert(tx.conn()).await?;
+            new_report_task(scan, revision, now)
+                .insert(tx.conn())
+                .await?;
             Ok(())
         }
     }

@@ -230,7 +230,10 @@ mod tests {
             "probes": {"probes.dan.X": {"lang": null, "tags": null, "tier": null, "new": [1], "prompts": null}}}"#;
         let catalogue = Catalogue::parse(json).unwrap();
         let probe = &catalogue.probes["dan.X"];
-        assert_eq!((probe.tier(), probe.lang.as_str(), probe.prompts), (9, "", None));
+        assert_eq!(
+            (probe.tier(), probe.lang.as_str(), probe.prompts),
+            (9, "", None)
+        );
     }
 
     #[test]

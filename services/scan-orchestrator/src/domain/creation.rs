@@ -76,7 +76,10 @@ mod tests {
     use super::*;
 
     fn wrong(name: &str, labels: &[(&str, &str)], template: &str) -> Vec<String> {
-        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let labels = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         let mut violations = Violations::new();
         check(name, &labels, template, &mut violations);
         match violations.into_result() {
@@ -99,11 +102,18 @@ mod tests {
 
     #[test]
     fn a_request_id_is_a_uuid() {
-        for good in ["", "0198c0de-0000-7000-8000-000000000000", "0198C0DE-0000-7000-8000-000000000000"] {
+        for good in [
+            "",
+            "0198c0de-0000-7000-8000-000000000000",
+            "0198C0DE-0000-7000-8000-000000000000",
+        ] {
             assert!(check_request_id(good).is_ok(), "{good}");
         }
         for bad in ["x", "../", "0198c0de000070008000000000000000"] {
-            assert_eq!(check_request_id(bad).unwrap_err().fields()[0].path, "request_id");
+            assert_eq!(
+                check_request_id(bad).unwrap_err().fields()[0].path,
+                "request_id"
+            );
         }
     }
 }

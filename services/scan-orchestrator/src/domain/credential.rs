@@ -5,13 +5,34 @@ use serde_json::Value;
 
 /// Names of options and headers whose value is a key.
 const NAMES: &[&str] = &[
-    "apikey", "api_key", "auth", "authorization", "bearer", "client_key", "cookie", "credential",
-    "credentials", "key", "passwd", "password", "private_key", "proxy_authorization", "secret",
-    "token", "x_api_key",
+    "apikey",
+    "api_key",
+    "auth",
+    "authorization",
+    "bearer",
+    "client_key",
+    "cookie",
+    "credential",
+    "credentials",
+    "key",
+    "passwd",
+    "password",
+    "private_key",
+    "proxy_authorization",
+    "secret",
+    "token",
+    "x_api_key",
 ];
 
 /// Endings of such names.
-const ENDINGS: &[&str] = &["_api_key", "_apikey", "_password", "_secret", "_token", "_access_key"];
+const ENDINGS: &[&str] = &[
+    "_api_key",
+    "_apikey",
+    "_password",
+    "_secret",
+    "_token",
+    "_access_key",
+];
 
 /// Whether an option of this name bears a credential.
 pub fn is_credential_name(name: &str) -> bool {
@@ -54,7 +75,14 @@ mod tests {
 
     #[test]
     fn names_of_keys_are_known_and_others_are_not() {
-        for name in ["api_key", "API-Key", "Authorization", "hf_token", "X-Api-Key", "token"] {
+        for name in [
+            "api_key",
+            "API-Key",
+            "Authorization",
+            "hf_token",
+            "X-Api-Key",
+            "token",
+        ] {
             assert!(is_credential_name(name), "{name}");
         }
         for name in ["max_tokens", "uri", "stop", "keypoints", "top_k", "seed"] {
@@ -65,9 +93,18 @@ mod tests {
     #[test]
     fn credentials_are_found_at_any_depth() {
         let find = |value| find_credential("o", "headers", &value);
-        assert_eq!(find(json!({"Authorization": "Bearer x"})), Some("o.Authorization".to_owned()));
-        assert_eq!(find(json!({"a": [{"token": "x"}]})), Some("o.a[0].token".to_owned()));
-        assert_eq!(find(json!({"Authorization": "Bearer $KEY", "Accept": "x"})), None);
+        assert_eq!(
+            find(json!({"Authorization": "Bearer x"})),
+            Some("o.Authorization".to_owned())
+        );
+        assert_eq!(
+            find(json!({"a": [{"token": "x"}]})),
+            Some("o.a[0].token".to_owned())
+        );
+        assert_eq!(
+            find(json!({"Authorization": "Bearer $KEY", "Accept": "x"})),
+            None
+        );
         assert_eq!(find(json!("http://u:p@host/v1")), Some("o".to_owned()));
         assert_eq!(find(json!("http://host/v1?mail=a@b")), None);
     }

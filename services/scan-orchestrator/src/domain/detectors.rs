@@ -71,19 +71,37 @@ impl<'a> DetectorPolicy<'a> {
     /// The detectors of `probe`, or why none is left.
     pub fn of(&self, probe: &Probe) -> Result<ProbeDetectors, Problem> {
         let wanted = self.wanted(probe);
-        let (unavailable, run): (Vec<&str>, Vec<&str>) =
-            wanted.iter().copied().partition(|name| self.is_unavailable(probe, name));
+        if wanted.is_empty() {
+            return self.garaks_choice();
+        }
+        let (unavailable, run): (Vec<&str>, Vec<&str>) = wanted
+            .iter()
+            .copied()
+            .partition(|name| self.is_unavailable(probe, name));
         let kept: Vec<&str> = run
             .into_iter()
             .filter(|name| !self.excluded.contains(name))
             .collect();
         if kept.is_empty() {
-            return Err(none_left(&wanted, &unavailable));
+            return Err(none_left(&unavailable));
         }
         Ok(ProbeDetectors {
             is_explicit: self.instead.is_some() || kept.len() != wanted.len(),
             run: owned(&kept),
             unavailable: owned(&unavailable),
+        })
+    }
+
+    /// A probe that declares no detector gets them from garak as it runs, by its intents
+    /// (garak/harnesses/base.py). A scan that names its own has at least one.
+    fn garaks_choice(&self) -> Result<ProbeDetectors, Problem> {
+        if self.instead.is_some() {
+            return Err(none_left(&[]));
+        }
+        Ok(ProbeDetectors {
+            run: Vec::new(),
+            is_explicit: false,
+            unavailable: Vec::new(),
         })
     }
 
@@ -93,27 +111,34 @@ impl<'a> DetectorPolicy<'a> {
         if let Some(instead) = &self.instead {
             return instead.iter().copied().collect();
         }
-        let primary = probe.primary_detector.as_deref().filter(|name| !name.is_empty());
+        let Some(primary) = probe.primary_detector.as_deref() else {
+            return Vec::new();
+        };
         let extended: BTreeSet<&str> = probe
             .extended_detectors
             .iter()
-            .filter(|_| self.extended || primary.is_none())
+            .filter(|_| self.extended)
             .map(String::as_str)
-            .filter(|name| Some(*name) != primary)
+            .filter(|name| *name != primary)
             .collect();
-        primary.into_iter().chain(extended).collect()
+        std::iter::once(primary).chain(extended).collect()
     }
 
     fn is_unavailable(&self, probe: &Probe, name: &str) -> bool {
-        let for_probe = self.instead.is_none()
-            && probe.unavailable_detectors.iter().any(|n| n == name);
+        let for_probe =
+            self.instead.is_none() && probe.unavailable_detectors.iter().any(|n| n == name);
         for_probe || problem(self.catalogue, name).is_some()
     }
 }
 
 fn named_by_a_probe<'a>(selector: &str, catalogue: &'a Catalogue) -> Option<&'a str> {
     let name = selector.strip_prefix("detectors.").unwrap_or(selector);
-    let of = |probe: &'a Probe| probe.primary_detector.iter().chain(&probe.extended_detectors);
+    let of = |probe: &'a Probe| {
+        probe
+            .primary_detector
+            .iter()
+            .chain(&probe.extended_detectors)
+    };
     let mut all = catalogue.probes.values().flat_map(of);
     all.find(|detector| *detector == name).map(String::as_str)
 }
@@ -122,15 +147,19 @@ fn problem<'a>(catalogue: &'a Catalogue, name: &str) -> Option<&'a Problem> {
     catalogue.detectors.get(name)?.not_loadable.as_ref()
 }
 
-fn none_left(wanted: &[&str], unavailable: &[&str]) -> Problem {
-    let (reason, message) = if wanted.is_empty() {
-        ("NO_DETECTORS", "it has no detector".to_owned())
-    } else if unavailable.is_empty() {
-        let message = "every detector of it is in exclude_detectors".to_owned();
-        ("DETECTORS_EXCLUDED", message)
-    } else {
-        let message = format!("these detectors do not work here: {}", unavailable.join(", "));
-        ("DETECTOR_UNAVAILABLE", message)
+fn none_left(unavailable: &[&str]) -> Problem {
+    let (reason, message) = match unavailable.is_empty() {
+        true => (
+            "DETECTORS_EXCLUDED",
+            "the scan leaves it no detector".to_owned(),
+        ),
+        false => (
+            "DETECTOR_UNAVAILABLE",
+            format!(
+                "these detectors do not work here: {}",
+                unavailable.join(", ")
+            ),
+        ),
     };
     Problem {
         reason: reason.to_owned(),

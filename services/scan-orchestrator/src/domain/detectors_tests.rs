@@ -7,8 +7,12 @@ fn of(change: impl FnOnce(&mut Spec), probe: &str) -> Result<ProbeDetectors, Str
     change(&mut spec);
     let mut violations = Violations::new();
     let policy = DetectorPolicy::new(&spec, &catalogue, &mut violations);
-    let detectors = policy.of(&catalogue.probes[probe]).map_err(|problem| problem.reason);
-    violations.into_result().map_err(|error| error.reason().to_owned())?;
+    let detectors = policy
+        .of(&catalogue.probes[probe])
+        .map_err(|problem| problem.reason);
+    violations
+        .into_result()
+        .map_err(|error| error.reason().to_owned())?;
     detectors
 }
 
@@ -19,7 +23,10 @@ fn refused(change: impl FnOnce(&mut Spec)) -> String {
 #[test]
 fn a_probes_own_detectors_need_no_list() {
     let detectors = of(|_| (), "dan.AntiDAN").unwrap();
-    assert_eq!(detectors.run, ["dan.AntiDAN", "mitigation.MitigationBypass"]);
+    assert_eq!(
+        detectors.run,
+        ["dan.AntiDAN", "mitigation.MitigationBypass"]
+    );
     assert!(!detectors.is_explicit && detectors.unavailable.is_empty());
     let primary = of(|s| s.extended_detectors = Some(false), "dan.AntiDAN").unwrap();
     assert_eq!(primary.run, ["dan.AntiDAN"]);
@@ -31,21 +38,32 @@ fn what_does_not_work_here_is_left_out_and_named() {
     let detectors = of(|_| (), "lmrc.SexualContent").unwrap();
     assert_eq!(
         detectors.run,
-        ["unsafe_content.SurgeProfanitySexual", "unsafe_content.OfcomOffensiveSexual"]
+        [
+            "unsafe_content.SurgeProfanitySexual",
+            "unsafe_content.OfcomOffensiveSexual"
+        ]
     );
     assert_eq!(detectors.unavailable, ["perspective.Sexually_Explicit"]);
     assert!(detectors.is_explicit);
     // The primary one needs torch; an extended one judges all the same.
     let extended = of(|_| (), "latentinjection.LatentJailbreak").unwrap();
     assert_eq!(extended.run, ["base.TriggerListDetector"]);
-    let reason = of(|s| s.extended_detectors = Some(false), "latentinjection.LatentJailbreak");
+    let reason = of(
+        |s| s.extended_detectors = Some(false),
+        "latentinjection.LatentJailbreak",
+    );
     assert_eq!(reason.unwrap_err(), "DETECTOR_UNAVAILABLE");
-    assert_eq!(of(|_| (), "lmrc.Bullying").unwrap_err(), "DETECTOR_UNAVAILABLE");
+    assert_eq!(
+        of(|_| (), "lmrc.Bullying").unwrap_err(),
+        "DETECTOR_UNAVAILABLE"
+    );
 }
 
 #[test]
 fn a_scan_may_bring_its_own() {
-    let own = |s: &mut Spec| s.detectors = owned(&["detectors.always.Pass", "always.Fail", "always.Pass"]);
+    let own = |s: &mut Spec| {
+        s.detectors = owned(&["detectors.always.Pass", "always.Fail", "always.Pass"])
+    };
     let detectors = of(own, "lmrc.Bullying").unwrap();
     assert_eq!(detectors.run, ["always.Fail", "always.Pass"]);
     assert!(detectors.is_explicit);
@@ -69,8 +87,14 @@ fn excluded_ones_do_not_run() {
 
 #[test]
 fn unknown_and_unloadable_names_are_refused() {
-    assert_eq!(refused(|s| s.detectors = owned(&["always.Passs"])), "INVALID_FIELD");
-    assert_eq!(refused(|s| s.exclude_detectors = owned(&["nope"])), "INVALID_FIELD");
+    assert_eq!(
+        refused(|s| s.detectors = owned(&["always.Passs"])),
+        "INVALID_FIELD"
+    );
+    assert_eq!(
+        refused(|s| s.exclude_detectors = owned(&["nope"])),
+        "INVALID_FIELD"
+    );
     let torch = |s: &mut Spec| s.detectors = owned(&["unsafe_content.ToxicCommentModel"]);
     assert_eq!(refused(torch), "DETECTOR_UNAVAILABLE");
 }

@@ -14,15 +14,27 @@ pub(super) fn catalogue() -> Catalogue {
 }
 
 pub(super) fn allowance() -> Allowance {
-    let keys = |keys: &[&str]| keys.iter().map(|k| (*k).to_owned()).collect::<BTreeSet<_>>();
+    let keys = |keys: &[&str]| {
+        keys.iter()
+            .map(|k| (*k).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
     let generators = [
         ("huggingface.Pipeline", keys(&[])),
-        ("openai.OpenAICompatible", keys(&["max_tokens", "stop", "uri", "extra_params"])),
-        ("rest.RestGenerator", keys(&["headers", "uri", "req_template"])),
+        (
+            "openai.OpenAICompatible",
+            keys(&["max_tokens", "stop", "uri", "extra_params"]),
+        ),
+        (
+            "rest.RestGenerator",
+            keys(&["headers", "uri", "req_template"]),
+        ),
         ("test.Blank", keys(&["max_tokens"])),
     ];
     Allowance {
-        generators: generators.map(|(name, keys)| (name.to_owned(), keys)).into(),
+        generators: generators
+            .map(|(name, keys)| (name.to_owned(), keys))
+            .into(),
         secrets: keys(&["MY_KEY", "OPENAICOMPATIBLE_API_KEY", "REST_API_KEY"]),
     }
 }

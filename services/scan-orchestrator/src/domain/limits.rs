@@ -1,6 +1,6 @@
 //! The ranges of a specification's fields.
 
-use std::fmt::Display;
+use std::{fmt::Display, ops::RangeInclusive};
 
 use serde_json::{Map, Value};
 
@@ -15,6 +15,9 @@ pub const DEFAULT_GENERATIONS: i32 = 5;
 pub const DEFAULT_EVAL_THRESHOLD: f64 = 0.5;
 /// Calls in flight of a scan that does not say.
 pub const DEFAULT_MAX_IN_FLIGHT: i32 = 16;
+
+/// garak's tiers (garak/probes/_tier.py), with room between its 3 and 9.
+pub const TIERS: RangeInclusive<i32> = 1..=9;
 
 const MAX_SEED: i64 = u32::MAX as i64;
 const MAX_PROBE_TIMEOUT_SECONDS: i64 = 24 * 3600;
@@ -50,10 +53,20 @@ fn numbers(spec: &Spec, violations: &mut Violations) {
     };
     at("spec.generations", spec.generations.map(i64::from), 1, 500);
     at("spec.seed", spec.seed, 0, MAX_SEED);
-    at("spec.max_in_flight", spec.max_in_flight.map(i64::from), 1, 500);
+    at(
+        "spec.max_in_flight",
+        spec.max_in_flight.map(i64::from),
+        1,
+        500,
+    );
     at("spec.priority", spec.priority.map(i64::from), 0, 100);
     for (index, tier) in spec.tiers.iter().enumerate().take(MAX_TIERS) {
-        at(&format!("spec.tiers[{index}]"), Some(i64::from(*tier)), 1, 9);
+        at(
+            &format!("spec.tiers[{index}]"),
+            Some(i64::from(*tier)),
+            1,
+            9,
+        );
     }
     // NaN is in no range.
     if let Some(value) = spec.eval_threshold.filter(|v| !(0.0..=1.0).contains(v)) {
@@ -77,8 +90,8 @@ fn timeout(timeout: Option<Seconds>, violations: &mut Violations) {
         return;
     };
     let is_whole = (0..1_000_000_000).contains(&nanos);
-    let is_over = seconds > MAX_PROBE_TIMEOUT_SECONDS
-        || (seconds == MAX_PROBE_TIMEOUT_SECONDS && nanos > 0);
+    let is_over =
+        seconds > MAX_PROBE_TIMEOUT_SECONDS || (seconds == MAX_PROBE_TIMEOUT_SECONDS && nanos > 0);
     if !is_whole || seconds < 1 || is_over {
         violations.add("spec.probe_timeout", INVALID_FIELD, "must be 1 s to 24 h");
     }
@@ -104,7 +117,11 @@ fn lists(spec: &Spec, violations: &mut Violations) {
         ("spec.tags", &spec.tags, MAX_TAGS),
         ("spec.buffs", &spec.buffs, MAX_SELECTORS),
         ("spec.detectors", &spec.detectors, MAX_SELECTORS),
-        ("spec.exclude_detectors", &spec.exclude_detectors, MAX_SELECTORS),
+        (
+            "spec.exclude_detectors",
+            &spec.exclude_detectors,
+            MAX_SELECTORS,
+        ),
     ] {
         if values.len() > most {
             let description = format!("must have at most {most} entries, has {}", values.len());
@@ -164,9 +181,13 @@ mod tests {
     fn both_ends_of_each_range_are_in_it() {
         type Set = fn(&mut Spec, i64);
         let ranges: [(&str, i64, i64, Set); 5] = [
-            ("spec.generations", 1, 500, |s, v| s.generations = Some(v as i32)),
+            ("spec.generations", 1, 500, |s, v| {
+                s.generations = Some(v as i32)
+            }),
             ("spec.seed", 0, 4_294_967_295, |s, v| s.seed = Some(v)),
-            ("spec.max_in_flight", 1, 500, |s, v| s.max_in_flight = Some(v as i32)),
+            ("spec.max_in_flight", 1, 500, |s, v| {
+                s.max_in_flight = Some(v as i32)
+            }),
             ("spec.priority", 0, 100, |s, v| s.priority = Some(v as i32)),
             ("spec.tiers[0]", 1, 9, |s, v| s.tiers = vec![v as i32]),
         ];
@@ -178,7 +199,10 @@ mod tests {
                 assert_eq!(wrong(|s| set(s, bad)), [field], "{bad}");
             }
         }
-        assert_eq!(wrong(|s| s.generations = Some(1_000_000)), ["spec.generations"]);
+        assert_eq!(
+            wrong(|s| s.generations = Some(1_000_000)),
+            ["spec.generations"]
+        );
     }
 
     #[test]
@@ -187,7 +211,10 @@ mod tests {
             assert!(wrong(|s| s.eval_threshold = Some(good)).is_empty());
         }
         for bad in [-0.1, 1.1, f64::NAN, f64::INFINITY] {
-            assert_eq!(wrong(|s| s.eval_threshold = Some(bad)), ["spec.eval_threshold"]);
+            assert_eq!(
+                wrong(|s| s.eval_threshold = Some(bad)),
+                ["spec.eval_threshold"]
+            );
         }
     }
 
@@ -195,7 +222,14 @@ mod tests {
     fn a_timeout_is_a_second_to_a_day() {
         let with = |seconds, nanos| wrong(|s| s.probe_timeout = Some(Seconds { seconds, nanos }));
         assert!(with(1, 0).is_empty() && with(86_400, 0).is_empty());
-        for (seconds, nanos) in [(0, 5), (86_400, 1), (1, -1), (1, 1_000_000_000), (i64::MAX, 0), (-1, 0)] {
+        for (seconds, nanos) in [
+            (0, 5),
+            (86_400, 1),
+            (1, -1),
+            (1, 1_000_000_000),
+            (i64::MAX, 0),
+            (-1, 0),
+        ] {
             assert_eq!(with(seconds, nanos), ["spec.probe_timeout"]);
         }
     }
@@ -203,13 +237,28 @@ mod tests {
     #[test]
     fn texts_are_bounded_and_clean() {
         assert!(wrong(|s| s.system_prompt = Some("Be kind.\n\t🙂".to_owned())).is_empty());
-        assert_eq!(wrong(|s| s.system_prompt = Some("x".repeat(65_537))), ["spec.system_prompt"]);
-        assert_eq!(wrong(|s| s.system_prompt = Some("\0".to_owned())), ["spec.system_prompt"]);
+        assert_eq!(
+            wrong(|s| s.system_prompt = Some("x".repeat(65_537))),
+            ["spec.system_prompt"]
+        );
+        assert_eq!(
+            wrong(|s| s.system_prompt = Some("\0".to_owned())),
+            ["spec.system_prompt"]
+        );
         assert!(wrong(|s| s.target.name = "org/model 🙂".to_owned()).is_empty());
-        assert_eq!(wrong(|s| s.target.name = "a\0".to_owned()), ["spec.target.name"]);
-        assert_eq!(wrong(|s| s.target.name = "é".repeat(257)), ["spec.target.name"]);
+        assert_eq!(
+            wrong(|s| s.target.name = "a\0".to_owned()),
+            ["spec.target.name"]
+        );
+        assert_eq!(
+            wrong(|s| s.target.name = "é".repeat(257)),
+            ["spec.target.name"]
+        );
         assert_eq!(wrong(|s| s.tags = vec![String::new()]), ["spec.tags[0]"]);
-        assert_eq!(wrong(|s| s.include = vec!["x".to_owned(); 1001]), ["spec.include"]);
+        assert_eq!(
+            wrong(|s| s.include = vec!["x".to_owned(); 1001]),
+            ["spec.include"]
+        );
         let large = Value::String("x".repeat(70_000));
         assert_eq!(
             wrong(|s| drop(s.target.options.insert("req_template".to_owned(), large))),
@@ -219,6 +268,9 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_refused_now() {
-        assert_eq!(wrong(|s| s.custom_probes = vec!["x".to_owned()]), ["spec.custom_probes"]);
+        assert_eq!(
+            wrong(|s| s.custom_probes = vec!["x".to_owned()]),
+            ["spec.custom_probes"]
+        );
     }
 }

@@ -47,7 +47,10 @@ mod tests {
     fn slips_find_their_name() {
         let names = ["dan.AntiDAN", "dan.AutoDAN", "encoding.InjectROT13"];
         assert_eq!(nearest("dan.AntiDan", names.into_iter())[0], "dan.AntiDAN");
-        assert_eq!(nearest("encoding.InjectRot13", names.into_iter())[0], "encoding.InjectROT13");
+        assert_eq!(
+            nearest("encoding.InjectRot13", names.into_iter())[0],
+            "encoding.InjectROT13"
+        );
         assert!(nearest("zzz", names.into_iter()).is_empty());
         assert!(nearest(&"d".repeat(10_000), names.into_iter()).is_empty());
     }

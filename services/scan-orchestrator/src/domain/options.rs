@@ -144,8 +144,14 @@ mod tests {
     fn wrong(options: Value) -> Option<(String, String)> {
         let keys = ["follow_prompt_cap", "red_team_model_type", "payload_name"];
         let option_keys: BTreeSet<String> = keys.iter().map(|k| (*k).to_owned()).collect();
-        let probe = Probe { option_keys: option_keys.clone(), ..Probe::default() };
-        let detector = Detector { option_keys, ..Detector::default() };
+        let probe = Probe {
+            option_keys: option_keys.clone(),
+            ..Probe::default()
+        };
+        let detector = Detector {
+            option_keys,
+            ..Detector::default()
+        };
         let catalogue = Catalogue {
             probes: [("dan.X".to_owned(), probe)].into(),
             detectors: [("dan.X".to_owned(), detector)].into(),
@@ -159,19 +165,41 @@ mod tests {
 
     #[test]
     fn what_a_plugin_declares_is_taken() {
-        assert_eq!(wrong(json!({"probes": {"dan": {"X": {"follow_prompt_cap": false}}}})), None);
-        assert_eq!(wrong(json!({"detectors": {"dan": {"X": {"payload_name": "x"}}}})), None);
+        assert_eq!(
+            wrong(json!({"probes": {"dan": {"X": {"follow_prompt_cap": false}}}})),
+            None
+        );
+        assert_eq!(
+            wrong(json!({"detectors": {"dan": {"X": {"payload_name": "x"}}}})),
+            None
+        );
     }
 
     #[test]
     fn everything_else_is_refused_at_its_place() {
         for (options, path, reason) in [
-            (json!({"generators": {}}), "generators", "OPTION_NOT_ALLOWED"),
+            (
+                json!({"generators": {}}),
+                "generators",
+                "OPTION_NOT_ALLOWED",
+            ),
             (json!({"harnesses": {}}), "harnesses", "OPTION_NOT_ALLOWED"),
             (json!({"probes": 1}), "probes", "INVALID_FIELD"),
-            (json!({"probes": {"dan": {"Y": {}}}}), "probes.dan.Y", "INVALID_FIELD"),
-            (json!({"probes": {"dan": {"X": {"folow": 1}}}}), "probes.dan.X.folow", "INVALID_FIELD"),
-            (json!({"probes": {"dan": {"X": {"prompts": []}}}}), "probes.dan.X.prompts", "INVALID_FIELD"),
+            (
+                json!({"probes": {"dan": {"Y": {}}}}),
+                "probes.dan.Y",
+                "INVALID_FIELD",
+            ),
+            (
+                json!({"probes": {"dan": {"X": {"folow": 1}}}}),
+                "probes.dan.X.folow",
+                "INVALID_FIELD",
+            ),
+            (
+                json!({"probes": {"dan": {"X": {"prompts": []}}}}),
+                "probes.dan.X.prompts",
+                "INVALID_FIELD",
+            ),
             (
                 json!({"probes": {"dan": {"X": {"red_team_model_type": "function.Single"}}}}),
                 "probes.dan.X.red_team_model_type",
@@ -183,7 +211,10 @@ mod tests {
                 "OPTION_NOT_ALLOWED",
             ),
         ] {
-            assert_eq!(wrong(options), Some((format!("{ROOT}.{path}"), reason.to_owned())));
+            assert_eq!(
+                wrong(options),
+                Some((format!("{ROOT}.{path}"), reason.to_owned()))
+            );
         }
     }
 }

@@ -124,7 +124,11 @@ pub fn plan_collecting(
     }
 }
 
-fn planned(chosen: &Chosen<'_>, policy: &DetectorPolicy<'_>, calls_per_prompt: i64) -> PlannedProbe {
+fn planned(
+    chosen: &Chosen<'_>,
+    policy: &DetectorPolicy<'_>,
+    calls_per_prompt: i64,
+) -> PlannedProbe {
     let detectors = match (&chosen.probe.not_evaluable, policy.of(chosen.probe)) {
         // The survey says this of a probe's own detectors; a scan may bring others.
         (Some(problem), Ok(_)) if problem.reason == DETECTOR_UNAVAILABLE => policy.of(chosen.probe),
@@ -166,7 +170,10 @@ fn buffs(spec: &Spec, catalogue: &Catalogue, violations: &mut Violations) -> usi
     for (index, selector) in spec.buffs.iter().enumerate() {
         let field = format!("spec.buffs[{index}]");
         for name in choice.resolve(selector, &field, violations) {
-            let problem = catalogue.buffs.get(name).and_then(|b| b.not_loadable.as_ref());
+            let problem = catalogue
+                .buffs
+                .get(name)
+                .and_then(|b| b.not_loadable.as_ref());
             if let Some(problem) = problem {
                 let description = format!("{name} does not load here: {}", problem.message);
                 violations.add(&field, "BUFF_UNAVAILABLE", description);

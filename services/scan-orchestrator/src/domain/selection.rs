@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     catalogue::{Catalogue, Plugin, Probe},
+    limits::TIERS,
     names::nearest,
     spec::Spec,
     violation::{INVALID_FIELD, Violations, shown},
@@ -75,7 +76,11 @@ impl<'a, P: Plugin> Choice<'a, P> {
     }
 
     fn report_unknown(&self, selector: &str, field: &str, violations: &mut Violations) {
-        let description = format!("{} is none of garak's {} here", shown(selector), self.category);
+        let description = format!(
+            "{} is none of garak's {} here",
+            shown(selector),
+            self.category
+        );
         if let Some(hint) = filter_hint(selector) {
             return violations.add_with_hint(field, INVALID_FIELD, description, hint);
         }
@@ -88,7 +93,10 @@ impl<'a, P: Plugin> Choice<'a, P> {
         if near.is_empty() {
             return violations.add(field, INVALID_FIELD, description);
         }
-        let named: Vec<String> = near.iter().map(|n| format!("{}.{n}", self.category)).collect();
+        let named: Vec<String> = near
+            .iter()
+            .map(|n| format!("{}.{n}", self.category))
+            .collect();
         violations.add_with_hint(
             field,
             INVALID_FIELD,
@@ -175,9 +183,16 @@ pub fn select<'a>(
 }
 
 fn passes(spec: &Spec, probe: &Probe) -> bool {
-    let has_prefix = |prefix: &String| probe.tags.iter().any(|tag| tag.starts_with(prefix.as_str()));
+    let has_prefix = |prefix: &String| {
+        probe
+            .tags
+            .iter()
+            .any(|tag| tag.starts_with(prefix.as_str()))
+    };
     let by_tag = spec.tags.is_empty() || spec.tags.iter().any(has_prefix);
-    by_tag && (spec.tiers.is_empty() || spec.tiers.contains(&probe.tier()))
+    // A tier that does not exist is a violation already; it must not hide others behind it.
+    let filters = spec.tiers.iter().all(|tier| TIERS.contains(tier)) && !spec.tiers.is_empty();
+    by_tag && (!filters || spec.tiers.contains(&probe.tier()))
 }
 
 fn report_empty(had_includes: bool, violations: &mut Violations) {

@@ -17,7 +17,10 @@ fn include(selectors: &[&str]) -> Vec<String> {
 
 #[test]
 fn a_module_is_its_active_classes_and_a_class_is_itself() {
-    assert_eq!(include(&["probes.dan"]), ["dan.Ablation_Dan_11_0", "dan.DanInTheWild"]);
+    assert_eq!(
+        include(&["probes.dan"]),
+        ["dan.Ablation_Dan_11_0", "dan.DanInTheWild"]
+    );
     assert_eq!(include(&["probes.dan.AntiDAN"]), ["dan.AntiDAN"]);
     assert_eq!(include(&["dan"]), include(&["probes.dan"]));
     assert_eq!(include(&["dan.AntiDAN"]), ["dan.AntiDAN"]);
@@ -36,22 +39,40 @@ fn all_is_every_active_probe_in_garaks_order() {
 
 #[test]
 fn order_and_repetition_of_selectors_change_nothing() {
-    let names = include(&["web_injection.MarkdownXSS", "dan", "probes.dan.DanInTheWild", "dan"]);
-    assert_eq!(names, ["dan.Ablation_Dan_11_0", "dan.DanInTheWild", "web_injection.MarkdownXSS"]);
+    let names = include(&[
+        "web_injection.MarkdownXSS",
+        "dan",
+        "probes.dan.DanInTheWild",
+        "dan",
+    ]);
+    assert_eq!(
+        names,
+        [
+            "dan.Ablation_Dan_11_0",
+            "dan.DanInTheWild",
+            "web_injection.MarkdownXSS"
+        ]
+    );
 }
 
 #[test]
 fn exclusion_wins() {
     let mut spec = spec(&["dan", "dan.AntiDAN", "goodside"]);
     spec.exclude = owned(&["probes.dan.DanInTheWild", "goodside"]);
-    assert_eq!(chosen(&spec).unwrap(), ["dan.Ablation_Dan_11_0", "dan.AntiDAN"]);
+    assert_eq!(
+        chosen(&spec).unwrap(),
+        ["dan.Ablation_Dan_11_0", "dan.AntiDAN"]
+    );
 }
 
 #[test]
 fn tags_are_prefixes_and_tiers_are_a_set_and_both_narrow() {
     let mut filtered = spec(&["dan", "lmrc"]);
     filtered.tags = owned(&["owasp:llm0"]);
-    assert_eq!(chosen(&filtered).unwrap(), ["dan.Ablation_Dan_11_0", "dan.DanInTheWild"]);
+    assert_eq!(
+        chosen(&filtered).unwrap(),
+        ["dan.Ablation_Dan_11_0", "dan.DanInTheWild"]
+    );
     filtered.tiers = vec![1];
     assert_eq!(chosen(&filtered).unwrap(), ["dan.DanInTheWild"]);
     let mut alone = spec(&[]);
@@ -63,8 +84,15 @@ fn tags_are_prefixes_and_tiers_are_a_set_and_both_narrow() {
 fn a_named_probe_knows_where_it_was_named() {
     let catalogue = catalogue();
     let mut violations = Violations::new();
-    let chosen = select(&spec(&["dan", "lmrc", "lmrc.Bullying"]), &catalogue, &mut violations);
-    let named: Vec<_> = chosen.iter().filter_map(|c| Some((c.name, c.named_at?))).collect();
+    let chosen = select(
+        &spec(&["dan", "lmrc", "lmrc.Bullying"]),
+        &catalogue,
+        &mut violations,
+    );
+    let named: Vec<_> = chosen
+        .iter()
+        .filter_map(|c| Some((c.name, c.named_at?)))
+        .collect();
     assert_eq!(named, [("lmrc.Bullying", 2)]);
 }
 
@@ -84,7 +112,10 @@ fn unknown_names_are_refused_with_what_is_near() {
         let error = chosen(&spec(&["dan", selector])).unwrap_err();
         assert_eq!(error.reason(), "INVALID_FIELD", "{selector}");
         assert_eq!(error.fields()[0].path, "spec.include[1]", "{selector}");
-        assert!(error.hint_text().unwrap_or_default().contains(hint), "{selector}: {error:?}");
+        assert!(
+            error.hint_text().unwrap_or_default().contains(hint),
+            "{selector}: {error:?}"
+        );
     }
 }
 

@@ -83,7 +83,10 @@ fn check_options(target: &Target, allowed: &BTreeSet<String>, violations: &mut V
         if !allowed.contains(key) {
             let hint = match nearest(key, allowed.iter().map(String::as_str)).first() {
                 Some(near) => format!("did you mean {near}?"),
-                None => format!("allowed are {}", listed(allowed.iter().map(String::as_str), LISTED)),
+                None => format!(
+                    "allowed are {}",
+                    listed(allowed.iter().map(String::as_str), LISTED)
+                ),
             };
             let description = format!("{} has no allowed option {}", target.generator, shown(key));
             violations.add_with_hint(field, "OPTION_NOT_ALLOWED", description, hint);
@@ -151,7 +154,10 @@ fn secret(
     let allowed = || listed(allowance.secrets.iter().map(String::as_str), LISTED);
     if !allowance.secrets.contains(name) {
         // Not repeated either: someone may have put the key behind env:.
-        let hint = format!("allowed are {}; the runner's configuration may allow more", allowed());
+        let hint = format!(
+            "allowed are {}; the runner's configuration may allow more",
+            allowed()
+        );
         return violations.add_with_hint(FIELD, REASON, "no runner allows this variable", hint);
     }
     let Some(generator) = catalogue.generators.get(&target.generator) else {

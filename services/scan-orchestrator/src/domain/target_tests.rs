@@ -33,7 +33,13 @@ const REST: &str = "rest.RestGenerator";
 #[test]
 fn only_allowed_generators_are_used() {
     assert!(checked("test.Blank", json!({}), "").is_ok());
-    let refuse = |generator, reason| refused(checked(generator, json!({}), ""), "spec.target.type", reason);
+    let refuse = |generator, reason| {
+        refused(
+            checked(generator, json!({}), ""),
+            "spec.target.type",
+            reason,
+        )
+    };
     assert!(refuse("", "INVALID_FIELD").contains(OPENAI));
     assert!(refuse("openai.OpenAICompatibel", "INVALID_FIELD").contains(OPENAI));
     assert!(refuse("function.Single", "GENERATOR_NOT_ALLOWED").contains(OPENAI));
@@ -47,8 +53,8 @@ fn only_allowed_options_are_set() {
     let options = json!({"uri": "http://127.0.0.1:1/v1/", "max_tokens": 7, "stop": []});
     assert!(checked(OPENAI, options, "").is_ok());
     let hint = refused(
-        checked(OPENAI, json!({"max_token": 7}), ""),
-        "spec.target.options.max_token",
+        checked(OPENAI, json!({"max_tokns": 7}), ""),
+        "spec.target.options.max_tokns",
         "OPTION_NOT_ALLOWED",
     );
     assert!(hint.contains("max_tokens"), "{hint}");
@@ -63,28 +69,45 @@ fn only_allowed_options_are_set() {
 fn credentials_are_refused_wherever_they_are_and_never_repeated() {
     for (generator, options, field) in [
         (OPENAI, json!({"api_key": "sk-1234"}), "api_key"),
-        (OPENAI, json!({"extra_params": {"extra_headers": {"X-Api-Key": "sk-1234"}}}), "extra_params.extra_headers.X-Api-Key"),
+        (
+            OPENAI,
+            json!({"extra_params": {"extra_headers": {"X-Api-Key": "sk-1234"}}}),
+            "extra_params.extra_headers.X-Api-Key",
+        ),
         (OPENAI, json!({"uri": "http://user:sk-1234@host/"}), "uri"),
-        (REST, json!({"headers": {"Authorization": "Bearer sk-1234"}}), "headers.Authorization"),
+        (
+            REST,
+            json!({"headers": {"Authorization": "Bearer sk-1234"}}),
+            "headers.Authorization",
+        ),
     ] {
         let error = checked(generator, options.clone(), "").unwrap_err();
         assert!(!format!("{error:?}").contains("sk-1234"), "{error:?}");
         let field = format!("spec.target.options.{field}");
-        let hint = refused(checked(generator, options, ""), &field, "OPTION_NOT_ALLOWED");
+        let hint = refused(
+            checked(generator, options, ""),
+            &field,
+            "OPTION_NOT_ALLOWED",
+        );
         assert!(hint.contains("spec.target.secret"), "{hint}");
     }
 }
 
 #[test]
 fn a_header_may_say_where_the_key_goes() {
-    let good = json!({"headers": {"Authorization": "Bearer $KEY", "Content-Type": "application/json"}});
+    let good =
+        json!({"headers": {"Authorization": "Bearer $KEY", "Content-Type": "application/json"}});
     assert!(checked(REST, good, "env:REST_API_KEY").is_ok());
     refused(
         checked(REST, json!({"headers": {"X-Tenant": "a"}}), ""),
         "spec.target.options.headers.X-Tenant",
         "OPTION_NOT_ALLOWED",
     );
-    refused(checked(REST, json!({"headers": []}), ""), "spec.target.options.headers", "INVALID_FIELD");
+    refused(
+        checked(REST, json!({"headers": []}), ""),
+        "spec.target.options.headers",
+        "INVALID_FIELD",
+    );
 }
 
 #[test]

@@ -92,14 +92,19 @@ impl Violations {
         };
         let message = match self.count {
             1 => format!("{}: {}", first.field, first.description),
-            n => format!("{n} fields are wrong; {}: {}", first.field, first.description),
+            n => format!(
+                "{n} fields are wrong; {}: {}",
+                first.field, first.description
+            ),
         };
-        let hints: BTreeSet<&str> = self.listed.iter().filter_map(|v| v.hint.as_deref()).collect();
+        let hints: BTreeSet<&str> = self
+            .listed
+            .iter()
+            .filter_map(|v| v.hint.as_deref())
+            .collect();
         let hints: Vec<&str> = hints.into_iter().take(5).collect();
-        let mut error = Error::invalid_argument(reason, message).with(
-            "reasons",
-            reasons.into_iter().collect::<Vec<_>>().join(","),
-        );
+        let mut error = Error::invalid_argument(reason, message)
+            .with("reasons", reasons.into_iter().collect::<Vec<_>>().join(","));
         if !hints.is_empty() {
             error = error.hint(hints.join("; "));
         }
@@ -131,7 +136,12 @@ mod tests {
     fn all_are_reported_at_once() {
         let mut violations = Violations::new();
         violations.add("spec.seed", INVALID_FIELD, "must be 0 to 4294967295");
-        violations.add_with_hint("spec.include[1]", "UNKNOWN_PROBE", "no such probe", "see the list");
+        violations.add_with_hint(
+            "spec.include[1]",
+            "UNKNOWN_PROBE",
+            "no such probe",
+            "see the list",
+        );
         let error = violations.into_result().unwrap_err();
         assert_eq!(error.reason(), INVALID_FIELD);
         assert_eq!(error.metadata()["reasons"], "INVALID_FIELD,UNKNOWN_PROBE");
@@ -144,7 +154,10 @@ mod tests {
         let mut violations = Violations::new();
         violations.add("a", "UNKNOWN_PROBE", "x");
         violations.add("b", "UNKNOWN_PROBE", "y");
-        assert_eq!(violations.into_result().unwrap_err().reason(), "UNKNOWN_PROBE");
+        assert_eq!(
+            violations.into_result().unwrap_err().reason(),
+            "UNKNOWN_PROBE"
+        );
         assert!(Violations::new().into_result().is_ok());
     }
 

@@ -62,8 +62,9 @@ pub(super) fn spec(message: &pb::ScanSpec, violations: &mut Violations) -> Spec 
 
 fn object(field: &str, message: Option<Struct>, violations: &mut Violations) -> Map<String, Value> {
     let fields = message.unwrap_or_default().fields.into_iter();
-    let converted: Option<Map<String, Value>> =
-        fields.map(|(key, value)| Some((key, json(value, MAX_DEPTH)?))).collect();
+    let converted: Option<Map<String, Value>> = fields
+        .map(|(key, value)| Some((key, json(value, MAX_DEPTH)?)))
+        .collect();
     converted.unwrap_or_else(|| {
         let description = "must be finite JSON, nested at most 32 deep";
         violations.add(field, INVALID_FIELD, description);

@@ -77,7 +77,12 @@ impl ScanApi {
         }
         let mut violations = Violations::new();
         let labels: BTreeMap<String, String> = request.labels.clone().into_iter().collect();
-        creation::check(&request.display_name, &labels, &request.template, &mut violations);
+        creation::check(
+            &request.display_name,
+            &labels,
+            &request.template,
+            &mut violations,
+        );
         let message = request.spec.unwrap_or_default();
         let planned = self.plan(&message, violations).await?;
         let lane = store::Lane {
@@ -183,7 +188,9 @@ impl ScanService for ScanApi {
         let request = request.into_inner();
         let mut violations = Violations::new();
         creation::check_template(&request.template, &mut violations);
-        let planned = self.plan(&request.spec.unwrap_or_default(), violations).await?;
+        let planned = self
+            .plan(&request.spec.unwrap_or_default(), violations)
+            .await?;
         Ok(Response::new(convert::plan_response(
             &planned.plan,
             &planned.current,
@@ -197,13 +204,23 @@ impl ScanService for ScanApi {
         let request = request.into_inner();
         let mut violations = Violations::new();
         scan_id(&request.scan_id, &mut violations);
-        creation::text("reason", &request.reason, check::MAX_REASON, &mut violations);
+        creation::text(
+            "reason",
+            &request.reason,
+            check::MAX_REASON,
+            &mut violations,
+        );
         violations.into_result()?;
         let intent = store::CancelScanRequest {
             scan_id: request.scan_id,
             reason: request.reason,
         };
-        let answer = self.store.clone().cancel_scan(intent).await.map_err(relay)?;
+        let answer = self
+            .store
+            .clone()
+            .cancel_scan(intent)
+            .await
+            .map_err(relay)?;
         let scan = Some(required(answer.into_inner().scan)?);
         Ok(Response::new(CancelScanResponse { scan }))
     }
@@ -252,16 +269,23 @@ mod tests {
     fn request(labels: &[(&str, &str)]) -> CreateScanRequest {
         CreateScanRequest {
             display_name: "x".to_owned(),
-            labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
             ..CreateScanRequest::default()
         }
     }
 
     #[test]
     fn the_same_request_has_the_same_hash_in_any_order() {
-        let pairs: Vec<(String, String)> =
-            (0..50).map(|n| (format!("k{n}"), format!("v{n}"))).collect();
-        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let pairs: Vec<(String, String)> = (0..50)
+            .map(|n| (format!("k{n}"), format!("v{n}")))
+            .collect();
+        let pairs: Vec<(&str, &str)> = pairs
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
         let reversed: Vec<(&str, &str)> = pairs.iter().rev().copied().collect();
         let hash = |labels: &[_]| idempotency_key(&request(labels)).request_sha256;
         assert_eq!(hash(&pairs), hash(&reversed));

@@ -134,7 +134,12 @@ impl TaskService for TaskApi {
             ttl: Some(self.policy.lease),
         });
         upstream.set_timeout(budget);
-        let answer = self.queue.clone().lease_task(upstream).await.map_err(relay)?;
+        let answer = self
+            .queue
+            .clone()
+            .lease_task(upstream)
+            .await
+            .map_err(relay)?;
         let mut task = answer.into_inner().task;
         if let Some(Work::Probe(probe)) = task.as_mut().and_then(|task| task.work.as_mut()) {
             probe.target_patience = Some(self.policy.patience);
@@ -158,7 +163,12 @@ impl TaskService for TaskApi {
             events: request.events,
             ttl: Some(self.policy.lease),
         };
-        let answer = self.queue.clone().report_task(upstream).await.map_err(relay)?;
+        let answer = self
+            .queue
+            .clone()
+            .report_task(upstream)
+            .await
+            .map_err(relay)?;
         let answer = answer.into_inner();
         Ok(Response::new(pb::ReportTaskResponse {
             lease: answer.lease,
@@ -181,7 +191,12 @@ impl TaskService for TaskApi {
             wait: Some(wait),
         });
         upstream.set_timeout(budget);
-        let answer = self.queue.clone().await_directive(upstream).await.map_err(relay)?;
+        let answer = self
+            .queue
+            .clone()
+            .await_directive(upstream)
+            .await
+            .map_err(relay)?;
         let directive = answer.into_inner().directive;
         Ok(Response::new(pb::AwaitDirectiveResponse { directive }))
     }
@@ -205,7 +220,11 @@ impl TaskService for TaskApi {
             progress: request.progress,
             policy: Some(self.policy.retry),
         };
-        self.queue.clone().finish_task(upstream).await.map_err(relay)?;
+        self.queue
+            .clone()
+            .finish_task(upstream)
+            .await
+            .map_err(relay)?;
         Ok(Response::new(pb::FinishTaskResponse {}))
     }
 }
@@ -339,14 +358,20 @@ fn check_outcome(outcome: &mut TaskOutcome, violations: &mut Violations) {
         let is_past = after.seconds < 0 || after.nanos < 0;
         *after = prost_types::Duration {
             seconds: after.seconds.clamp(0, MAX_RETRY_AFTER_SECONDS),
-            nanos: if is_past { 0 } else { after.nanos.min(999_999_999) },
+            nanos: if is_past {
+                0
+            } else {
+                after.nanos.min(999_999_999)
+            },
         };
     }
 }
 
 /// At most 500 characters, on one line.
 fn cut(message: &str) -> String {
-    let clean = message.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let clean = message
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c });
     clean.take(MAX_MESSAGE).collect()
 }
 

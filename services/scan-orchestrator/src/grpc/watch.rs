@@ -39,13 +39,6 @@ pub(super) struct Watcher {
     shutdown: Shutdown,
 }
 
-/// What happened next.
-enum Next {
-    Item(std::result::Result<Option<store::WatchScanResponse>, Status>),
-    Silence,
-    Draining,
-}
-
 impl Watcher {
     /// Connects; what catalog has against it is the answer of the call.
     pub(super) async fn begin(
@@ -91,22 +84,20 @@ impl Watcher {
 
     async fn next(&mut self) -> Result<Option<Update>> {
         loop {
-            let next = tokio::select! {
+            let item = tokio::select! {
                 biased;
-                () = self.shutdown.triggered() => Next::Draining,
-                item = self.upstream.message() => Next::Item(item),
-                () = sleep(self.heartbeat) => Next::Silence,
+                () = self.shutdown.triggered() => return Err(draining()),
+                item = self.upstream.message() => item,
+                () = sleep(self.heartbeat) => return Ok(Some(self.heartbeat())),
             };
-            match next {
-                Next::Draining => return Err(draining()),
-                Next::Silence => return Ok(Some(self.heartbeat())),
-                Next::Item(Ok(None)) => return Ok(None),
-                Next::Item(Ok(Some(message))) => {
+            match item {
+                Ok(None) => return Ok(None),
+                Ok(Some(message)) => {
                     if let Some(update) = self.pass(message.update) {
                         return Ok(Some(update));
                     }
                 }
-                Next::Item(Err(status)) => self.reconnect(status.into()).await?,
+                Err(status) => self.reconnect(status.into()).await?,
             }
         }
     }
@@ -188,8 +179,12 @@ fn draining() -> Error {
 }
 
 fn interrupted() -> Error {
-    Error::unavailable("WATCH_INTERRUPTED", "the watch lost its upstream", COME_BACK)
-        .hint("watch again after the last sequence seen")
+    Error::unavailable(
+        "WATCH_INTERRUPTED",
+        "the watch lost its upstream",
+        COME_BACK,
+    )
+    .hint("watch again after the last sequence seen")
 }
 
 fn response(update: Update) -> WatchScanResponse {

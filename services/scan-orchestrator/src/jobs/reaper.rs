@@ -27,7 +27,11 @@ pub(crate) fn reaper(
     shutdown: Shutdown,
 ) -> TaskHandle<()> {
     spawn(NAME, async move {
-        tracing::info!(job = NAME, period_seconds = period.as_secs_f64(), "job started");
+        tracing::info!(
+            job = NAME,
+            period_seconds = period.as_secs_f64(),
+            "job started"
+        );
         let mut failing = false;
         while shutdown.until(sleep(jittered(period))).await.is_some() {
             let run = with_context(CallContext::for_job(NAME, BUDGET), expire(&queue, &policy));

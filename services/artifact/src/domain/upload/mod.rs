@@ -5,10 +5,9 @@
 
 mod intake;
 mod session;
+mod status;
 
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +20,7 @@ use tokio::sync::mpsc;
 pub use self::intake::Chunk;
 use self::intake::{Bounds, Intake, mismatch, too_large, wrong_offset};
 use self::session::{Session, State};
+pub use self::status::{UploadId, UploadStatus};
 use super::checksum::Checksum;
 use super::deposit::{Sealed, deposit};
 use super::name::ArtifactName;
@@ -42,52 +42,6 @@ pub struct UploadLimits {
     pub max_uploads: usize,
     /// An upload that nobody wrote for so long is removed.
     pub idle: Duration,
-}
-
-/// Names an upload: `{artifact}.{name}`. Opaque to clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UploadId {
-    artifact: ArtifactId,
-    name: ArtifactName,
-}
-
-impl fmt::Display for UploadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.artifact, self.name)
-    }
-}
-
-impl FromStr for UploadId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let parse = || {
-            let (artifact, name) = text.split_once('.')?;
-            Some(Self {
-                artifact: artifact.parse().ok()?,
-                name: name.parse().ok()?,
-            })
-        };
-        parse().ok_or_else(|| {
-            let message = "not an upload's id, as StartUpload gives it";
-            Error::invalid_argument("INVALID_FIELD", message).field("upload_id", message)
-        })
-    }
-}
-
-/// How far an upload is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UploadStatus {
-    /// Names it.
-    pub id: UploadId,
-    /// Names what it becomes.
-    pub artifact: ArtifactId,
-    /// Bytes that need not be sent again.
-    pub persisted: u64,
-    /// Whether it is an artifact now.
-    pub complete: bool,
-    /// When it is removed if it is not complete by then.
-    pub expire_time: Option<SystemTime>,
 }
 
 /// All uploads of this process.
@@ -188,7 +142,7 @@ impl Uploads {
                 while let Some(chunk) = chunks.next().await {
                     repeat(&checksum, &chunk?)?;
                 }
-                Ok(complete(&artifact, &checksum))
+                Ok(UploadStatus::complete(&artifact, &checksum))
             }
         }
     }
@@ -227,10 +181,10 @@ impl Uploads {
                 Err(done.err().unwrap_or_else(|| refused.clone()))
             }
             (_, Err(error)) => Err(error),
-            (State::Receiving(_), Ok(())) => Ok(under_way(session, persisted)),
+            (State::Receiving(_), Ok(())) => Ok(UploadStatus::under_way(session, persisted)),
             (State::Sealed(sealed), Ok(())) => {
                 self.finish(session, sealed).await?;
-                Ok(complete(&session.artifact, &sealed.checksum))
+                Ok(UploadStatus::complete(&session.artifact, &sealed.checksum))
             }
         }
     }
@@ -374,35 +328,8 @@ fn repeat(checksum: &Checksum, chunk: &Chunk) -> Result<()> {
 
 async fn status(opened: &Opened) -> UploadStatus {
     match opened {
-        Opened::Complete(artifact, checksum) => complete(artifact, checksum),
-        Opened::UnderWay(session) => under_way(session, session.persisted().await),
-    }
-}
-
-fn under_way(session: &Session, persisted: u64) -> UploadStatus {
-    let artifact = &session.artifact;
-    UploadStatus {
-        id: UploadId {
-            artifact: artifact.id,
-            name: artifact.name,
-        },
-        artifact: artifact.id,
-        persisted,
-        complete: false,
-        expire_time: Some(session.expires),
-    }
-}
-
-fn complete(artifact: &StoredArtifact, checksum: &Checksum) -> UploadStatus {
-    UploadStatus {
-        id: UploadId {
-            artifact: artifact.id,
-            name: artifact.name,
-        },
-        artifact: artifact.id,
-        persisted: checksum.size,
-        complete: true,
-        expire_time: None,
+        Opened::Complete(artifact, checksum) => UploadStatus::complete(artifact, checksum),
+        Opened::UnderWay(session) => UploadStatus::under_way(session, session.persisted().await),
     }
 }
 

@@ -14,23 +14,23 @@ use aegis_proto::internal::catalog::v1::artifact_registry_service_server::{
 use aegis_proto::internal::task::v1::Lease;
 use tonic::{Request, Response, Status};
 
-pub const TOKEN: &[u8] = b"a lease's secret";
+pub(crate) const TOKEN: &[u8] = b"a lease's secret";
 
 #[derive(Clone, Default)]
-pub struct FakeCatalog(Arc<Mutex<State>>);
+pub(crate) struct FakeCatalog(Arc<Mutex<State>>);
 
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     rows: Vec<Row>,
     /// What the REPORT task of a scan composes from, by probe.
     parts: Vec<pb::ReportPart>,
     /// By task: the only epoch that may write.
     epochs: HashMap<String, i64>,
     /// Calls of CompleteArtifact that fail from now on.
-    pub failing_completes: usize,
+    pub(crate) failing_completes: usize,
     /// What keys begin with; another project's when a test says so.
-    pub key_prefix: Option<String>,
-    pub eval_threshold: Option<f64>,
+    pub(crate) key_prefix: Option<String>,
+    pub(crate) eval_threshold: Option<f64>,
 }
 
 #[derive(Clone)]
@@ -43,19 +43,19 @@ struct Row {
 }
 
 impl FakeCatalog {
-    pub fn channel(&self) -> MeshChannel {
+    pub(crate) fn channel(&self) -> MeshChannel {
         let server = MeshServer::builder("fake-catalog", &ServerConfig::default())
             .add_service(ArtifactRegistryServiceServer::new(self.clone()));
         server.health().set_serving();
         MeshChannel::local(server.into_routes().unwrap())
     }
 
-    pub fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
     }
 
     /// A run of a new task of this scan.
-    pub fn lease(&self, scan: &str) -> Lease {
+    pub(crate) fn lease(&self, scan: &str) -> Lease {
         let lease = Lease {
             task_id: TaskId::generate().to_string(),
             scan_id: scan.to_owned(),
@@ -68,40 +68,52 @@ impl FakeCatalog {
     }
 
     /// The task was leased again: a new epoch, and the old one is fenced off.
-    pub fn fence(&self, lease: &Lease) {
-        self.state().epochs.insert(lease.task_id.clone(), lease.epoch + 1);
+    pub(crate) fn fence(&self, lease: &Lease) {
+        self.state()
+            .epochs
+            .insert(lease.task_id.clone(), lease.epoch + 1);
     }
 
-    pub fn row(&self, artifact: &str) -> pb::StoredArtifact {
+    pub(crate) fn row(&self, artifact: &str) -> pb::StoredArtifact {
         self.state().row(artifact).unwrap().artifact.clone()
     }
 
-    pub fn tally(&self, artifact: &str) -> Option<pb::Tally> {
+    pub(crate) fn tally(&self, artifact: &str) -> Option<pb::Tally> {
         self.state().row(artifact).unwrap().tally.clone()
     }
 
     /// What is committed of a scan, in the order in which it was staged.
-    pub fn committed(&self, scan: &str) -> Vec<pb::StoredArtifact> {
+    pub(crate) fn committed(&self, scan: &str) -> Vec<pb::StoredArtifact> {
         let state = self.state();
-        let rows = state.rows.iter().filter(|row| row.committed && row.artifact.scan_id == scan);
+        let rows = state
+            .rows
+            .iter()
+            .filter(|row| row.committed && row.artifact.scan_id == scan);
         rows.map(|row| row.artifact.clone()).collect()
     }
 
     /// What FinishTask does with a PROBE task's files.
-    pub fn commit_part(&self, report: &str, hitlog: Option<&str>) {
+    pub(crate) fn commit_part(&self, report: &str, hitlog: Option<&str>) {
         let mut state = self.state();
         state.commit(report, 0);
         let hitlog = hitlog.map(|hitlog| state.commit(hitlog, 0));
         let row = state.row(report).unwrap().clone();
         let probe = row.tally.unwrap().rows[0].probe.clone();
         state.parts.retain(|part| part.probe != probe);
-        state.parts.push(pb::ReportPart { probe, report: Some(row.artifact), hitlog });
+        state.parts.push(pb::ReportPart {
+            probe,
+            report: Some(row.artifact),
+            hitlog,
+        });
     }
 
     /// What FinishTask does with a REPORT task's files: they are what parts lie in from now on.
-    pub fn commit_report(&self, artifacts: &[String], revision: i32) {
+    pub(crate) fn commit_report(&self, artifacts: &[String], revision: i32) {
         let mut state = self.state();
-        let rows: Vec<_> = artifacts.iter().map(|id| state.commit(id, revision)).collect();
+        let rows: Vec<_> = artifacts
+            .iter()
+            .map(|id| state.commit(id, revision))
+            .collect();
         let find = |name: &str| rows.iter().find(|row| row.name == name).cloned();
         for part in &mut state.parts {
             part.report = find("report.jsonl");
@@ -119,7 +131,10 @@ impl State {
 
     fn commit(&mut self, artifact: &str, revision: i32) -> pb::StoredArtifact {
         let row = self.row(artifact).unwrap();
-        assert!(row.artifact.checksum.is_some(), "only uploaded artifacts are committed");
+        assert!(
+            row.artifact.checksum.is_some(),
+            "only uploaded artifacts are committed"
+        );
         row.committed = true;
         row.artifact.revision = revision;
         row.artifact.clone()
@@ -156,8 +171,16 @@ impl ArtifactRegistryService for FakeCatalog {
         if let Some(row) = state.rows.iter().find(is_it) {
             return Ok(Response::new(answer(row.artifact.clone())));
         }
-        let prefix = state.key_prefix.clone().unwrap_or_else(|| "default".to_owned());
-        let Lease { scan_id, task_id, epoch, .. } = lease;
+        let prefix = state
+            .key_prefix
+            .clone()
+            .unwrap_or_else(|| "default".to_owned());
+        let Lease {
+            scan_id,
+            task_id,
+            epoch,
+            ..
+        } = lease;
         let artifact = pb::StoredArtifact {
             artifact_id: ArtifactId::generate().to_string(),
             object_key: format!("{prefix}/scans/{scan_id}/{task_id}/{epoch}/{name}"),
@@ -190,7 +213,9 @@ impl ArtifactRegistryService for FakeCatalog {
         }
         let row = state.row(&request.artifact_id)?;
         if row.artifact.checksum.is_some() && row.artifact.checksum != request.checksum {
-            return Err(Error::failed_precondition("STATE", "complete with another checksum").into());
+            return Err(
+                Error::failed_precondition("STATE", "complete with another checksum").into(),
+            );
         }
         row.artifact.checksum = request.checksum;
         row.tally = request.tally;
@@ -222,10 +247,25 @@ impl ArtifactRegistryService for FakeCatalog {
         scan_id.parse::<ScanId>().map_err(Error::internal)?;
         let state = self.state();
         let of_scan = |row: &&Row| row.committed && row.artifact.scan_id == scan_id;
-        let newest = state.rows.iter().filter(of_scan).map(|row| row.artifact.revision).max();
-        let wanted = if revision == 0 { newest.unwrap_or(1) } else { revision };
-        let rows = state.rows.iter().filter(of_scan).map(|row| row.artifact.clone());
-        let artifacts = rows.filter(|row| row.revision > 0 && row.revision == wanted).collect();
+        let newest = state
+            .rows
+            .iter()
+            .filter(of_scan)
+            .map(|row| row.artifact.revision)
+            .max();
+        let wanted = if revision == 0 {
+            newest.unwrap_or(1)
+        } else {
+            revision
+        };
+        let rows = state
+            .rows
+            .iter()
+            .filter(of_scan)
+            .map(|row| row.artifact.clone());
+        let artifacts = rows
+            .filter(|row| row.revision > 0 && row.revision == wanted)
+            .collect();
         Ok(Response::new(pb::ListReportArtifactsResponse { artifacts }))
     }
 
@@ -236,12 +276,17 @@ impl ArtifactRegistryService for FakeCatalog {
         let pb::LocateProbeReportRequest { scan_id, probe } = request.into_inner();
         let state = self.state();
         let reports = state.parts.iter().filter(|part| part.probe == probe);
-        let artifact = reports.filter_map(|part| part.report.clone()).find(|r| r.scan_id == scan_id);
+        let artifact = reports
+            .filter_map(|part| part.report.clone())
+            .find(|r| r.scan_id == scan_id);
         if artifact.is_none() {
             let code = aegis_mesh::Code::NotFound;
             return Err(Error::new(code, "PROBE_NOT_EVALUATED", "no such result").into());
         }
         let eval_threshold = state.eval_threshold.unwrap_or(0.5);
-        Ok(Response::new(pb::LocateProbeReportResponse { artifact, eval_threshold }))
+        Ok(Response::new(pb::LocateProbeReportResponse {
+            artifact,
+            eval_threshold,
+        }))
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use aegis_artifact::store::LocalStore;
 use aegis_artifact::{Config, Deps, Running, start};
 use aegis_mesh::{
-    CallContext, Error, MeshChannel, Principal, Result, Shutdown, with_context,
+    CallContext, Code, Error, MeshChannel, Principal, Result, Shutdown, with_context,
 };
 use aegis_proto::common::v1::Checksum;
 use aegis_proto::internal::artifact::v1::artifact_service_client::ArtifactServiceClient;
@@ -23,33 +23,33 @@ use futures_util::{Stream, stream};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-pub use catalog::FakeCatalog;
-pub use samples::{Generated, digest_line, generated, sample, sum_of};
-pub use store::Watched;
+pub(crate) use catalog::FakeCatalog;
+pub(crate) use samples::{Generated, digest_line, generated, sample, sum_of};
+pub(crate) use store::Watched;
 
 /// A service at work in a folder of its own.
-pub struct Service {
-    pub catalog: FakeCatalog,
-    pub store: Watched,
-    pub artifacts: ArtifactServiceClient<MeshChannel>,
-    pub reports: ReportServiceClient<MeshChannel>,
+pub(crate) struct Service {
+    pub(crate) catalog: FakeCatalog,
+    pub(crate) store: Watched,
+    pub(crate) artifacts: ArtifactServiceClient<MeshChannel>,
+    pub(crate) reports: ReportServiceClient<MeshChannel>,
     folder: Arc<TempDir>,
     shutdown: Shutdown,
     running: Running,
 }
 
 impl Service {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = Arc::new(TempDir::new().unwrap());
         Self::open(folder, FakeCatalog::default(), change).await
     }
 
     /// The same folder and catalog, as a new process finds them.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         self.shutdown.trigger();
         self.running.stopped().await.unwrap();
         drop((self.artifacts, self.reports, self.store));
@@ -79,16 +79,18 @@ impl Service {
         }
     }
 
-    pub fn path(&self, object_key: &str) -> PathBuf {
+    pub(crate) fn path(&self, object_key: &str) -> PathBuf {
         self.folder.path().join("objects").join(object_key)
     }
 
     /// Files of uploads under way.
-    pub fn scratch(&self) -> usize {
-        std::fs::read_dir(self.folder.path().join("uploads")).unwrap().count()
+    pub(crate) fn scratch(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("uploads"))
+            .unwrap()
+            .count()
     }
 
-    pub async fn start_upload(&self, lease: &Lease, name: &str) -> Result<pb::Upload> {
+    pub(crate) async fn start_upload(&self, lease: &Lease, name: &str) -> Result<pb::Upload> {
         let request = pb::StartUploadRequest {
             lease: Some(lease.clone()),
             name: name.to_owned(),
@@ -98,7 +100,11 @@ impl Service {
         Ok(call(client.start_upload(request)).await?.upload.unwrap())
     }
 
-    pub async fn get_upload(&self, lease: &Lease, upload: &pb::Upload) -> Result<pb::Upload> {
+    pub(crate) async fn get_upload(
+        &self,
+        lease: &Lease,
+        upload: &pb::Upload,
+    ) -> Result<pb::Upload> {
         let request = pb::GetUploadRequest {
             upload_id: upload.upload_id.clone(),
             lease: Some(lease.clone()),
@@ -107,11 +113,11 @@ impl Service {
         Ok(call(client.get_upload(request)).await?.upload.unwrap())
     }
 
-    pub async fn write(&self, messages: Vec<pb::WriteUploadRequest>) -> Result<pb::Upload> {
+    pub(crate) async fn write(&self, messages: Vec<pb::WriteUploadRequest>) -> Result<pb::Upload> {
         self.stream(stream::iter(messages)).await
     }
 
-    pub async fn stream(
+    pub(crate) async fn stream(
         &self,
         messages: impl Stream<Item = pb::WriteUploadRequest> + Send + 'static,
     ) -> Result<pb::Upload> {
@@ -119,14 +125,23 @@ impl Service {
         Ok(call(client.write_upload(messages)).await?.upload.unwrap())
     }
 
-    /// Uploads all of a file.
-    pub async fn upload(&self, lease: &Lease, name: &str, bytes: &[u8]) -> Result<pb::Upload> {
+    /// Uploads all of a file, unless it is there.
+    pub(crate) async fn upload(
+        &self,
+        lease: &Lease,
+        name: &str,
+        bytes: &[u8],
+    ) -> Result<pb::Upload> {
         let upload = self.start_upload(lease, name).await?;
-        self.write(messages(&upload, lease, 0, bytes, Some(checksum(bytes)))).await
+        if upload.complete {
+            return Ok(upload);
+        }
+        self.write(messages(&upload, lease, 0, bytes, Some(checksum(bytes))))
+            .await
     }
 
     /// Uploads a part and commits it, as FinishTask does.
-    pub async fn commit(&self, scan: &str, report: &[u8], hitlog: Option<&[u8]>) {
+    pub(crate) async fn commit(&self, scan: &str, report: &[u8], hitlog: Option<&[u8]>) {
         let lease = self.catalog.lease(scan);
         let upload = self.upload(&lease, "report.jsonl", report).await.unwrap();
         let hitlog = match hitlog {
@@ -138,33 +153,42 @@ impl Service {
     }
 }
 
-pub fn config(folder: &Path) -> Config {
-    Config { data_dir: folder.to_owned(), ..Config::default() }
+pub(crate) fn config(folder: &Path) -> Config {
+    Config {
+        data_dir: folder.to_owned(),
+        ..Config::default()
+    }
 }
 
 /// A call by the one principal there is.
-pub async fn call<T>(
+pub(crate) async fn call<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T> {
     call_in("default", call).await
 }
 
 /// A call by somebody of this project.
-pub async fn call_in<T>(
+pub(crate) async fn call_in<T>(
     project: &str,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T> {
-    let principal = Principal { project: project.parse().unwrap(), ..Principal::local() };
+    let principal = Principal {
+        project: project.parse().unwrap(),
+        ..Principal::local()
+    };
     let answer = with_context(CallContext::new(principal), call).await;
     Ok(answer.map_err(Error::from)?.into_inner())
 }
 
-pub fn checksum(bytes: &[u8]) -> Checksum {
-    Checksum { sha256: hex::encode(Sha256::digest(bytes)), size_bytes: bytes.len() as i64 }
+pub(crate) fn checksum(bytes: &[u8]) -> Checksum {
+    Checksum {
+        sha256: hex::encode(Sha256::digest(bytes)),
+        size_bytes: bytes.len() as i64,
+    }
 }
 
 /// The messages that send `bytes` from `offset` on.
-pub fn messages(
+pub(crate) fn messages(
     upload: &pb::Upload,
     lease: &Lease,
     offset: usize,
@@ -196,10 +220,15 @@ pub fn messages(
 }
 
 /// Waits until `is_so`, for ten seconds at most.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !is_so().await {
         assert!(Instant::now() < deadline, "not within ten seconds: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// The error is this one.
+pub(crate) fn is(error: &Error, code: Code, reason: &str) {
+    assert_eq!((error.code(), error.reason()), (code, reason), "{error:?}");
 }

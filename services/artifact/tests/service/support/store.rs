@@ -10,24 +10,28 @@ use aegis_artifact::store::{ByteStream, LocalStore, Object, ObjectStore, Result,
 use async_trait::async_trait;
 
 #[derive(Clone)]
-pub struct Watched {
+pub(crate) struct Watched {
     store: LocalStore,
     read: Arc<AtomicU64>,
     full: Arc<AtomicBool>,
 }
 
 impl Watched {
-    pub fn new(store: LocalStore) -> Self {
-        Self { store, read: Arc::default(), full: Arc::default() }
+    pub(crate) fn new(store: LocalStore) -> Self {
+        Self {
+            store,
+            read: Arc::default(),
+            full: Arc::default(),
+        }
     }
 
     /// From now on there is no room, or there is again.
-    pub fn set_full(&self, full: bool) {
+    pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
     }
 
     /// Bytes that were asked for since the last question.
-    pub fn take_read(&self) -> u64 {
+    pub(crate) fn take_read(&self) -> u64 {
         self.read.swap(0, Ordering::SeqCst)
     }
 }
@@ -42,7 +46,8 @@ impl ObjectStore for Watched {
     }
 
     async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<ByteStream> {
-        self.read.fetch_add(range.end - range.start, Ordering::SeqCst);
+        self.read
+            .fetch_add(range.end - range.start, Ordering::SeqCst);
         self.store.read(key, range).await
     }
 

@@ -1,5 +1,8 @@
 //! The rows as SeaORM knows them; columns are explained in the migration.
-#![allow(unreachable_pub, reason = "the derive macros want public items in these private modules")]
+#![allow(
+    unreachable_pub,
+    reason = "the derive macros want public items in these private modules"
+)]
 
 pub(crate) mod artifact;
 pub(crate) mod idempotency;

@@ -1,0 +1,121 @@
+//! Step 10: a target that pushes back rests its lane; that is no failure, but has an end.
+
+use aegis_catalog::domain::{
+    policy::RetryPolicy,
+    scan::ScanState,
+    task::{Outcome, OutcomeKind},
+};
+
+use crate::{
+    on_both,
+    world::{POLICY, World, new_scan, outcome},
+};
+
+on_both!(
+    the_lane_rests_and_nothing_counts_as_a_failure,
+    the_target_may_name_the_time,
+    other_lanes_go_on,
+    it_ends_after_its_longest_time,
+    one_good_run_begins_anew,
+    an_idle_lane_forgets,
+);
+
+async fn push_back(world: &World, policy: &RetryPolicy) {
+    let granted = world.leased().await;
+    let busy = outcome(OutcomeKind::Backpressure, "TARGET_BUSY");
+    world
+        .finish_with(&granted.lease, &busy, policy)
+        .await
+        .unwrap();
+}
+
+async fn the_lane_rests_and_nothing_counts_as_a_failure(world: &World) {
+    let id = world.create(2).await;
+    for _ in 0..5 {
+        push_back(world, &POLICY).await;
+        assert_eq!(world.lease().await, None);
+        world.end_waits().await;
+    }
+    assert_eq!(
+        world
+            .number("SELECT CAST(MAX(failures) AS BIGINT) FROM tasks")
+            .await,
+        0
+    );
+    let kinds = world.kinds(id).await;
+    // Said once, not each time.
+    assert_eq!(kinds.iter().filter(|kind| *kind == "WAITING").count(), 1);
+    assert_eq!(
+        kinds.iter().filter(|kind| *kind == "TASK_RETRIED").count(),
+        5
+    );
+    world.work_off().await;
+    assert_eq!(world.get(id).await.scan.state, ScanState::Completed);
+}
+
+async fn the_target_may_name_the_time(world: &World) {
+    world.create(1).await;
+    let granted = world.leased().await;
+    let busy = Outcome {
+        retry_after_ms: Some(900_000),
+        ..outcome(OutcomeKind::Backpressure, "TARGET_BUSY")
+    };
+    world.finish(&granted.lease, &busy).await.unwrap();
+    let rest = "SELECT MAX(l.paused_until - e.at) FROM lanes l, scan_events e";
+    assert!(world.number(rest).await >= 900_000);
+    assert!(
+        world
+            .number("SELECT MIN(not_before - e.at) FROM tasks, scan_events e")
+            .await
+            > 800_000
+    );
+}
+
+async fn other_lanes_go_on(world: &World) {
+    world.create(2).await;
+    push_back(world, &POLICY).await;
+    let mut other = new_scan(1);
+    other.lane.key = "target-2".to_owned();
+    let other = world.create_new(&other).await;
+    assert_eq!(world.leased().await.lease.scan, other);
+    assert_eq!(world.lease().await, None);
+}
+
+async fn it_ends_after_its_longest_time(world: &World) {
+    let id = world.create(2).await;
+    push_back(world, &POLICY).await;
+    world
+        .sql("UPDATE lanes SET backpressure_since = 1", vec![])
+        .await;
+    world.end_waits().await;
+    for _ in 0..2 {
+        push_back(world, &POLICY).await;
+        world.end_waits().await;
+    }
+    let view = world.get(id).await;
+    assert_eq!(view.scan.state, ScanState::Failed);
+    assert_eq!(view.scan.failure.unwrap().reason, "TARGET_BUSY");
+}
+
+async fn one_good_run_begins_anew(world: &World) {
+    world.create(3).await;
+    push_back(world, &POLICY).await;
+    world.end_waits().await;
+    world.done(&world.leased().await).await.unwrap();
+    let since = "SELECT COUNT(*) FROM lanes WHERE backpressure_since IS NOT NULL";
+    assert_eq!(world.number(since).await, 0);
+    push_back(world, &POLICY).await;
+    assert_eq!(world.number(since).await, 1);
+}
+
+async fn an_idle_lane_forgets(world: &World) {
+    let id = world.create(1).await;
+    push_back(world, &POLICY).await;
+    world.store.cancel(&world.project, id, "").await.unwrap();
+    let past =
+        "SELECT COUNT(*) FROM lanes WHERE backpressure_since IS NOT NULL OR paused_until > 0";
+    assert_eq!(world.number(past).await, 0);
+    // So the next scan of this target is not judged by the last one's troubles.
+    world.create(1).await;
+    world.leased().await;
+}

@@ -1,0 +1,110 @@
+//! What holds after anything.
+
+use crate::world::World;
+
+/// Each gives the number of rows that are wrong.
+const WRONG: [(&str, &str); 16] = [
+    (
+        "a lane's calls in flight are not those of what runs",
+        "SELECT COUNT(*) FROM lanes l WHERE l.in_flight <> (SELECT COALESCE(SUM(t.granted), 0)
+         FROM tasks t WHERE t.lane_id = l.id AND t.state = 'RUNNING')",
+    ),
+    (
+        "a lane's queue is not what waits",
+        "SELECT COUNT(*) FROM lanes l WHERE l.queued <> (SELECT COUNT(*)
+         FROM tasks t WHERE t.lane_id = l.id AND t.state = 'QUEUED')",
+    ),
+    (
+        "a scan's calls in flight are not those of what runs",
+        "SELECT COUNT(*) FROM scans s WHERE s.in_flight <> (SELECT COALESCE(SUM(t.granted), 0)
+         FROM tasks t WHERE t.scan_id = s.id AND t.state = 'RUNNING')",
+    ),
+    (
+        "a scan has more calls in flight than it may",
+        "SELECT COUNT(*) FROM scans WHERE in_flight > max_in_flight",
+    ),
+    (
+        "a scan's queue is not what waits",
+        "SELECT COUNT(*) FROM scans s WHERE s.queued <> (SELECT COUNT(*)
+         FROM tasks t WHERE t.scan_id = s.id AND t.state = 'QUEUED' AND t.kind = 'PROBE')",
+    ),
+    (
+        "a scan's running tasks are not counted",
+        "SELECT COUNT(*) FROM scans s WHERE s.running <> (SELECT COUNT(*)
+         FROM tasks t WHERE t.scan_id = s.id AND t.state = 'RUNNING')",
+    ),
+    (
+        "a scan's queued report is not noted",
+        "SELECT COUNT(*) FROM scans s WHERE s.report_queued <> EXISTS (SELECT 1
+         FROM tasks t WHERE t.scan_id = s.id AND t.state = 'QUEUED' AND t.kind = 'REPORT')",
+    ),
+    (
+        "coverage is not what tasks say",
+        "SELECT COUNT(*) FROM scans s WHERE
+         s.evaluated <> (SELECT COUNT(*) FROM tasks t
+             WHERE t.scan_id = s.id AND t.kind = 'PROBE' AND t.state = 'DONE')
+         OR s.not_evaluated <> (SELECT COUNT(*) FROM tasks t
+             WHERE t.scan_id = s.id AND t.kind = 'PROBE' AND t.state IN ('FAILED', 'CANCELLED'))
+         OR s.planned <> (SELECT COUNT(*) FROM tasks t
+             WHERE t.scan_id = s.id AND t.kind = 'PROBE')",
+    ),
+    (
+        "totals are not the sums of results",
+        "SELECT COUNT(*) FROM scans s WHERE
+         s.passed <> (SELECT COALESCE(SUM(r.passed), 0) FROM probe_results r WHERE r.scan_id = s.id)
+         OR s.failed <> (SELECT COALESCE(SUM(r.failed), 0) FROM probe_results r WHERE r.scan_id = s.id)
+         OR s.nones <> (SELECT COALESCE(SUM(r.nones), 0) FROM probe_results r WHERE r.scan_id = s.id)",
+    ),
+    (
+        "a terminal scan has open tasks, or an open one has none",
+        "SELECT COUNT(*) FROM scans s WHERE (s.ended_at IS NULL) <> EXISTS (SELECT 1
+         FROM tasks t WHERE t.scan_id = s.id AND t.state IN ('QUEUED', 'RUNNING'))",
+    ),
+    (
+        "a log has gaps",
+        "SELECT COUNT(*) FROM scans s WHERE s.last_sequence <> (SELECT COUNT(*)
+             FROM scan_events e WHERE e.scan_id = s.id)
+         OR s.last_sequence <> (SELECT COALESCE(MAX(e.sequence), 0)
+             FROM scan_events e WHERE e.scan_id = s.id)",
+    ),
+    (
+        "an event of an older epoch comes after one of a newer",
+        "SELECT COUNT(*) FROM scan_events e WHERE EXISTS (SELECT 1 FROM scan_events f
+         WHERE f.scan_id = e.scan_id AND f.task_id = e.task_id
+           AND f.sequence < e.sequence AND f.epoch > e.epoch)",
+    ),
+    (
+        "a done task has not exactly one committed report, of its epoch",
+        "SELECT COUNT(*) FROM tasks t WHERE t.state = 'DONE' AND 1 <> (SELECT COUNT(*)
+         FROM artifacts a WHERE a.task_id = t.id AND a.name = 'report.jsonl'
+           AND a.state = 'COMMITTED' AND a.epoch = t.epoch)",
+    ),
+    (
+        "a committed file belongs to no done run",
+        "SELECT COUNT(*) FROM artifacts a JOIN tasks t ON t.id = a.task_id
+         WHERE a.state = 'COMMITTED' AND (t.state <> 'DONE' OR a.epoch <> t.epoch)",
+    ),
+    (
+        "a run is open although its task does not run it, or the other way",
+        "SELECT COUNT(*) FROM task_runs r JOIN tasks t ON t.id = r.task_id
+         WHERE (r.ended_at IS NULL) <> (t.state = 'RUNNING' AND t.epoch = r.epoch)",
+    ),
+    (
+        "a probe that was not evaluated has results",
+        "SELECT COUNT(*) FROM probe_results r JOIN tasks t
+         ON t.scan_id = r.scan_id AND t.probe = r.probe AND t.kind = 'PROBE'
+         WHERE t.state <> 'DONE'",
+    ),
+];
+
+/// Panics with all that is wrong.
+pub(crate) async fn check(world: &World) {
+    let mut wrong = Vec::new();
+    for (what, sql) in WRONG {
+        let rows = world.number(sql).await;
+        if rows != 0 {
+            wrong.push(format!("{what}: {rows}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}

@@ -1,0 +1,52 @@
+//! One suite for every database: each case runs on SQLite and on PostgreSQL, and after each the
+//! books must balance.
+
+mod artifacts;
+mod backpressure;
+mod cancel;
+mod catalogues;
+mod concurrent;
+mod cost;
+mod create;
+mod expire;
+mod finish;
+mod history;
+mod invariants;
+mod lease;
+mod random;
+mod report;
+mod retry;
+mod settle;
+mod watch;
+mod world;
+
+/// Makes two tests of each case. A case is an `async fn(&World)`.
+macro_rules! on_both {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let world = crate::world::World::sqlite().await;
+                crate::run(super::$case(&world)).await;
+                crate::invariants::check(&world).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let world = crate::world::World::postgres().await;
+                crate::run(super::$case(&world)).await;
+                crate::invariants::check(&world).await;
+            })+
+        }
+    };
+}
+
+pub(crate) use on_both;
+
+/// A case that hangs is a case that fails.
+async fn run(case: impl Future<Output = ()>) {
+    const WITHIN: std::time::Duration = std::time::Duration::from_secs(120);
+    let ended = tokio::time::timeout(WITHIN, case).await;
+    assert!(ended.is_ok(), "the case did not end within {WITHIN:?}");
+}
