@@ -57,12 +57,12 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct UpArgs {
-    /// Folder for database, reports and garak's scratch files
-    #[arg(long, env = "AEGIS_DATA_DIR", default_value = ".data/aegis")]
-    pub(crate) data_dir: PathBuf,
-    /// Address of the gateway; port 0 picks a free one
-    #[arg(long, env = "AEGIS_LISTEN", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Folder for database, reports and garak's scratch files [default: .data/aegis]
+    #[arg(long, env = "AEGIS_DATA_DIR", value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the gateway; port 0 picks a free one [default: 127.0.0.1:8080]
+    #[arg(long, env = "AEGIS_LISTEN", value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
     /// Python interpreter that has garak
     #[arg(long, env = "AEGIS_GARAK_PYTHON", value_name = "FILE")]
     pub(crate) garak_python: Option<PathBuf>,

@@ -77,7 +77,7 @@ fn up_args(args: &DemoArgs) -> anyhow::Result<UpArgs> {
     let Command::Up(mut up) = cli.command else {
         anyhow::bail!("`aegis up` is no longer `aegis up`");
     };
-    up.data_dir.clone_from(&args.data_dir);
+    up.data_dir = Some(args.data_dir.clone());
     up.garak_python.clone_from(&args.garak_python);
     Ok(up)
 }

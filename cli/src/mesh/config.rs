@@ -9,7 +9,7 @@ use crate::args::UpArgs;
 
 /// Configuration of `aegis up`; environment prefix `AEGIS_UP__`, a service's table behind it:
 /// `AEGIS_UP__GARAK_RUNNER__SLOTS`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct MeshConfig {
     /// Where database, reports and scratch files lie, unless a table says otherwise.
@@ -23,6 +23,20 @@ pub(crate) struct MeshConfig {
     pub(crate) artifact: aegis_artifact::Config,
 }
 
+impl Default for MeshConfig {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from(".data/aegis"),
+            telemetry: TelemetryConfig::default(),
+            gateway: aegis_gateway::Config::default(),
+            scan_orchestrator: aegis_scan_orchestrator::Config::default(),
+            garak_runner: aegis_garak_runner::Config::default(),
+            catalog: aegis_catalog::Config::default(),
+            artifact: aegis_artifact::Config::default(),
+        }
+    }
+}
+
 impl MeshConfig {
     /// Defaults, then the file, then the environment, then the command line.
     ///
@@ -31,8 +45,12 @@ impl MeshConfig {
     pub(crate) fn load(args: &UpArgs) -> Result<Self, ConfigError> {
         let environment = aegis_mesh::service::environment();
         let mut config: Self = config::load("up", args.config.as_deref(), environment)?;
-        config.data_dir.clone_from(&args.data_dir);
-        config.gateway.listen = args.listen;
+        if let Some(data_dir) = &args.data_dir {
+            config.data_dir.clone_from(data_dir);
+        }
+        if let Some(listen) = args.listen {
+            config.gateway.listen = listen;
+        }
         if args.garak_python.is_some() {
             config
                 .garak_runner
@@ -61,5 +79,38 @@ impl MeshConfig {
         if self.catalog.data_dir == catalog.data_dir {
             self.catalog.data_dir = data_dir.join("catalog");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// docs/configuration.md names keys that there are: each of its examples can be set.
+    #[test]
+    fn every_key_of_the_documentation_can_be_set() {
+        let text = include_str!("../../../docs/configuration.md");
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+        let mut seen = 0;
+        for row in rows.filter(|row| !row.starts_with("aegis")) {
+            let (key, rest) = row.split_once("` | `").expect(row);
+            let (value, _) = rest.split_once("` |").expect(row);
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), format!("{key} = {value}\n")).unwrap();
+            let loaded: Result<MeshConfig, _> = config::load("up", Some(file.path()), []);
+            assert!(loaded.is_ok(), "{key}: {}", loaded.unwrap_err());
+            seen += 1;
+        }
+        assert!(seen >= 15, "{seen}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        let variable = ("AEGIS_UP__GARAK_RUNNER__SLOT".to_owned(), "2".to_owned());
+        let error = config::load::<MeshConfig>("up", None, [variable]).unwrap_err();
+        assert!(
+            error.to_string().contains("AEGIS_UP__GARAK_RUNNER__SLOT"),
+            "{error}"
+        );
     }
 }

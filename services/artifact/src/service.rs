@@ -133,7 +133,7 @@ async fn assemble(
         .store
         .or(local)
         .ok_or_else(|| Error::internal("no object store"))?;
-    let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog));
+    let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
     let scratch = data_dir.scratch;
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));

@@ -1,6 +1,6 @@
 //! The registry, as catalog serves it.
 
-use aegis_mesh::{Error, MeshChannel, Result, RetryPolicy, retry};
+use aegis_mesh::{ClientConfig, Error, MeshChannel, Result, RetryPolicy, retry, sized};
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
 use aegis_proto::internal::catalog::v1 as pb;
 use aegis_proto::internal::catalog::v1::artifact_registry_service_client::ArtifactRegistryServiceClient;
@@ -18,16 +18,10 @@ use crate::domain::registry::{
 #[derive(Debug, Clone)]
 pub(crate) struct CatalogRegistry(ArtifactRegistryServiceClient<MeshChannel>);
 
-/// A composed report of all that garak has, with its parts, is some hundred KB.
-const MAX_MESSAGE_BYTES: usize = 16 << 20;
-
 impl CatalogRegistry {
-    /// Over this channel.
-    pub(crate) fn new(channel: MeshChannel) -> Self {
-        let client = ArtifactRegistryServiceClient::new(channel)
-            .max_decoding_message_size(MAX_MESSAGE_BYTES)
-            .max_encoding_message_size(MAX_MESSAGE_BYTES);
-        Self(client)
+    /// Over this channel, with the bounds of `config`.
+    pub(crate) fn new(channel: MeshChannel, config: &ClientConfig) -> Self {
+        Self(sized!(ArtifactRegistryServiceClient::new(channel), config))
     }
 }
 
