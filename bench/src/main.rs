@@ -149,6 +149,12 @@ async fn start(aegis: &std::path::Path, table: &mut Table) -> Result<()> {
     let ours = mesh.scan(&target, "", &probes, 1, 8).await?;
     let first = target.first_call().context("the scan made no call")?;
     let our_start = first.duration_since(ours.began);
+    let created = mesh.create_everything(&target).await?;
+    table.fact(
+        "CreateScan of all that garak has",
+        format!("{:.0} ms", created.as_secs_f64() * 1e3),
+        "< 1000 ms",
+    );
     table.ratio(
         "to the target's first call",
         "wall",

@@ -131,6 +131,21 @@ impl Mesh {
         Ok((visible, began.elapsed()))
     }
 
+    /// Creates a scan of every active probe, and cancels it: how long the creation takes.
+    pub(crate) async fn create_everything(&self, target: &DemoTarget) -> Result<Duration> {
+        let mut wanted = spec(target, "hang", &[], 1, 8);
+        wanted["include"] = json!(["all"]);
+        let began = Instant::now();
+        let id = self.client.create(&wanted).await?;
+        let took = began.elapsed();
+        self.client
+            .post(&format!("/v1/scans/{id}:cancel"), &json!({}))
+            .await?
+            .ok()?;
+        self.client.until(&id, LIMIT, is_ended).await?;
+        Ok(took)
+    }
+
     async fn wait(&self, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(60);
         while !holds()? {

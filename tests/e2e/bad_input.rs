@@ -20,6 +20,7 @@ crate::cases![
     bodies_that_are_no_request,
     ids_that_are_none,
     a_ten_megabyte_prompt,
+    odd_names_are_only_names,
     internal_methods_are_out_of_reach,
 ];
 
@@ -112,6 +113,19 @@ async fn each_wrong_field_is_named(mesh: &Mesh) -> Result<()> {
                 .map_err(|e| e.context(format!("{more} {path}")))?;
         }
     }
+    let nul = json!({"target": {"type": "test.Repeat", "name": "a\u{0}b"}});
+    let answer = mesh
+        .client()
+        .post("/v1/scans", &json!({"spec": with(good.clone(), nul)}))
+        .await?;
+    refused(&answer, 400, "INVALID_FIELD", "spec.target.name")?;
+    let named = json!({"spec": good, "displayName": "a\u{0}b"});
+    refused(
+        &mesh.client().post("/v1/scans", &named).await?,
+        400,
+        "INVALID_FIELD",
+        "display_name",
+    )?;
     ensure!(target.stats().calls == 0, "nothing was scanned");
     let template = mesh
         .client()
@@ -195,6 +209,30 @@ async fn a_ten_megabyte_prompt(mesh: &Mesh) -> Result<()> {
         answer.status,
         answer.reason()
     );
+    Ok(())
+}
+
+async fn odd_names_are_only_names(mesh: &Mesh) -> Result<()> {
+    let target = target().await?;
+    for name in ["../../etc/passwd", "😀", "a b\"c'd;$(x)"] {
+        let mut spec = spec(&target, "", &["probes.goodside.ThreatenJSON"]);
+        spec["target"]["name"] = json!(name);
+        let created = mesh
+            .client()
+            .post("/v1/scans", &json!({"spec": spec, "displayName": name}))
+            .await?
+            .ok()?;
+        let id = created["scan"]["scanId"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let scan = mesh.client().ended(&id).await?;
+        ensure!(
+            scan["state"] == "STATE_COMPLETED" && scan["displayName"] == name,
+            "{scan:#}"
+        );
+        ensure!(scan["report"]["state"] == "STATE_READY", "{scan:#}");
+    }
     Ok(())
 }
 

@@ -86,11 +86,14 @@ async fn a_target_that_dies_half_way(mesh: &Mesh) -> Result<()> {
     let target = target().await?;
     let include = [
         "probes.goodside.ThreatenJSON",
-        "probes.web_injection.TaskXSS",
+        "probes.promptinject.HijackHateHumans",
     ];
     let id = mesh
         .client()
-        .create(&spec(&target, "latency/60", &include))
+        .create(&with(
+            spec(&target, "latency/100", &include),
+            json!({"maxInFlight": 4}),
+        ))
         .await?;
     let started = |scan: &Value| scan["coverage"]["evaluated"] == 1;
     mesh.client()
@@ -106,7 +109,11 @@ async fn a_target_that_dies_half_way(mesh: &Mesh) -> Result<()> {
     let found = not_evaluated(&scan);
     ensure!(
         found.len() == 1
-            && found[0] == ("web_injection.TaskXSS".into(), "TARGET_UNREACHABLE".into()),
+            && found[0]
+                == (
+                    "promptinject.HijackHateHumans".into(),
+                    "TARGET_UNREACHABLE".into()
+                ),
         "{found:?}"
     );
     ensure!(mesh.client().results(&id).await?.len() == 1, "one result");

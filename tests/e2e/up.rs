@@ -6,7 +6,7 @@ use aegis_tests::{client::Client, mesh::aegis_up, process::Process};
 use anyhow::{Result, ensure};
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{spec, target, text};
 
@@ -37,6 +37,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         case(
             "what_was_running_goes_on_after_a_kill",
             what_was_running_goes_on_after_a_kill,
+        ),
+        case(
+            "a_report_that_cannot_be_made_is_retried_alone",
+            a_report_that_cannot_be_made_is_retried_alone,
         ),
     ]
 }
@@ -124,13 +128,7 @@ fn what_was_running_goes_on_after_a_kill() -> Result<()> {
                 "probes.web_injection.TaskXSS",
             ],
         );
-        let id = loop {
-            let created = client.post("/v1/scans", &json!({"spec": wanted})).await?;
-            if created.reason() != "NO_PLUGIN_CATALOGUE" {
-                break text(&created.ok()?["scan"]["scanId"]);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        };
+        let id = create_once_warm(&client, &wanted).await?;
         client
             .until(&id, Duration::from_secs(30), |scan| {
                 scan["coverage"]["evaluated"] == 1
@@ -145,6 +143,67 @@ fn what_was_running_goes_on_after_a_kill() -> Result<()> {
         ensure!(
             scan["state"] == "STATE_COMPLETED" && scan["coverage"]["evaluated"] == 2,
             "{scan:#}"
+        );
+        second.signal(Signal::SIGTERM)?;
+        ensure!(
+            second.ended(Duration::from_secs(30))?.success(),
+            "{}",
+            second.log_end()?
+        );
+        Ok(())
+    })
+}
+
+/// Creates a scan as soon as garak has warmed up.
+async fn create_once_warm(client: &Client, spec: &Value) -> Result<String> {
+    loop {
+        let created = client.post("/v1/scans", &json!({"spec": spec})).await?;
+        if created.reason() != "NO_PLUGIN_CATALOGUE" {
+            return Ok(text(&created.ok()?["scan"]["scanId"]));
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn a_report_that_cannot_be_made_is_retried_alone() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let data = tempfile::tempdir()?;
+        let target = target().await?;
+        let mut command = aegis_up(data.path(), ANY_PORT)?;
+        // Room for the parts, and not for garak's page of 1.8 MB.
+        command.env("AEGIS_UP__GARAK_RUNNER__LIMITS__FILE_BYTES", "600000");
+        let mut first = Process::start("first", &mut command, data.path())?;
+        let client = Client::new(&first.said("ready ")?)?;
+        let wanted = spec(&target, "", &["probes.goodside.ThreatenJSON"]);
+        let id = create_once_warm(&client, &wanted).await?;
+        let scan = client.ended(&id).await?;
+        ensure!(
+            scan["state"] == "STATE_COMPLETED",
+            "the results stand: {scan:#}"
+        );
+        ensure!(scan["report"]["state"] == "STATE_FAILED", "{scan:#}");
+        ensure!(!text(&scan["report"]["reason"]).is_empty(), "{scan:#}");
+        ensure!(client.results(&id).await?.len() == 1, "the results stand");
+        first.signal(Signal::SIGTERM)?;
+        ensure!(
+            first.ended(Duration::from_secs(30))?.success(),
+            "{}",
+            first.log_end()?
+        );
+
+        let calls = target.stats().calls;
+        let mut second = start(data.path(), "second")?;
+        let client = Client::new(&second.said("ready ")?)?;
+        client
+            .post(&format!("/v1/scans/{id}:retry"), &json!({}))
+            .await?
+            .ok()?;
+        let scan = client.ended(&id).await?;
+        ensure!(scan["report"]["state"] == "STATE_READY", "{scan:#}");
+        ensure!(
+            target.stats().calls == calls,
+            "the target is not called for a report"
         );
         second.signal(Signal::SIGTERM)?;
         ensure!(

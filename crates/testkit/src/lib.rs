@@ -2,4 +2,4 @@
 
 pub mod postgres;
 
-pub use postgres::Postgres;
+pub use postgres::{Postgres, TestDatabase};

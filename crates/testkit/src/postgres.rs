@@ -23,7 +23,7 @@ use std::{
 use nix::unistd::{User, geteuid};
 
 /// What is needed of it. A folder in PATH may have links to some of them only.
-const PROGRAMS: [&str; 4] = ["initdb", "postgres", "createdb", "pg_isready"];
+const PROGRAMS: [&str; 5] = ["initdb", "postgres", "createdb", "dropdb", "pg_isready"];
 
 /// How long the server may take to come up on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -110,18 +110,18 @@ impl Postgres {
         Ok(postgres)
     }
 
-    /// Makes an empty database; its URL.
+    /// Makes an empty database.
     ///
     /// # Panics
     /// When the server is gone.
-    pub fn create_database(&self) -> String {
+    pub fn create_database(&self) -> TestDatabase<'_> {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut createdb = self.client("createdb");
         createdb.arg(&name);
         if let Err(error) = succeed(createdb) {
             panic!("cannot make a database: {error}");
         }
-        format!("postgres://postgres@127.0.0.1:{}/{name}", self.port)
+        TestDatabase { server: self, name }
     }
 
     fn client(&self, program: &str) -> Command {
@@ -142,6 +142,34 @@ impl Postgres {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A database of one test; dropped with this value.
+#[derive(Debug)]
+pub struct TestDatabase<'a> {
+    server: &'a Postgres,
+    name: String,
+}
+
+impl TestDatabase<'_> {
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!(
+            "postgres://postgres@127.0.0.1:{}/{}",
+            self.server.port, self.name
+        )
+    }
+}
+
+impl Drop for TestDatabase<'_> {
+    fn drop(&mut self) {
+        let mut dropdb = self.server.client("dropdb");
+        dropdb.args(["--force", "--if-exists", &self.name]);
+        // The server's end takes with it what is left.
+        if let Err(error) = succeed(dropdb) {
+            eprintln!("a test's database stays for now: {error}");
         }
     }
 }
@@ -234,10 +262,15 @@ mod tests {
         let postgres = Postgres::start().unwrap();
         let first = postgres.create_database();
         let second = postgres.create_database();
-        assert_ne!(first, second);
-        let mut reindexdb = postgres.client("reindexdb");
-        reindexdb.arg("test_1");
-        succeed(reindexdb).unwrap();
+        assert_ne!(first.url(), second.url());
+        let reindex = || {
+            let mut reindexdb = postgres.client("reindexdb");
+            reindexdb.arg("test_1");
+            succeed(reindexdb)
+        };
+        reindex().unwrap();
+        drop((first, second));
+        assert!(reindex().is_err());
         let port = postgres.port;
         drop(postgres);
         // The port is free again: nothing listens.

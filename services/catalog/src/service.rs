@@ -1,6 +1,11 @@
 //! The catalog as a service: start, serve, stop.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use aegis_mesh::{
     Error, Health, MeshServer, PageTokens, Result, Secret, ServiceConfig, Shutdown, sized,
@@ -67,7 +72,7 @@ impl Running {
 ///
 /// # Errors
 /// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_UNUSABLE;
-/// UNAVAILABLE / DATABASE_DOWN.
+/// UNAVAILABLE / DATABASE_DOWN; FAILED_PRECONDITION / DATABASE_UNUSABLE.
 pub async fn start(config: Config, _deps: Deps, shutdown: Shutdown) -> Result<Running> {
     config.validate_own().map_err(invalid)?;
     let store = open(&config).await?;
@@ -107,21 +112,30 @@ fn invalid(error: aegis_mesh::ConfigError) -> Error {
 async fn open(config: &Config) -> Result<Store> {
     let database = config.database().map_err(invalid)?;
     if let Location::File(file) = &database.location {
-        make_folder(file)?;
+        make_file(file).map_err(|error| {
+            let message = format!("{} cannot be made: {error}", file.display());
+            Error::failed_precondition("DATA_DIR_UNUSABLE", message)
+                .hint("choose a folder that can be written to with data_dir")
+        })?;
     }
     Store::open(&database, config.retention()).await
 }
 
-fn make_folder(file: &Path) -> Result<()> {
-    let Some(folder) = file.parent() else {
-        return Ok(());
-    };
-    std::fs::create_dir_all(folder).map_err(|error| {
-        let folder = folder.display();
-        let message = format!("the data folder {folder} cannot be made: {error}");
-        Error::failed_precondition("DATA_DIR_UNUSABLE", message)
-            .hint("choose a folder that can be written to with data_dir")
-    })
+/// Makes the file and its folder when they are missing, for their owner alone: specifications
+/// may hold what is nobody else's business. What SQLite puts beside the file has its mode.
+fn make_file(file: &Path) -> std::io::Result<()> {
+    if let Some(folder) = file.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(file)
+        .map(drop)
 }
 
 fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {

@@ -232,8 +232,10 @@ async fn a_creation_is_checked_whole_and_answered_at_once() {
 
 #[tokio::test]
 async fn configuration_out_of_range_is_refused_at_start() {
-    let mut config = aegis_scan_orchestrator::Config::default();
-    config.lease_seconds = 0;
+    let config = aegis_scan_orchestrator::Config {
+        lease_seconds: 0,
+        ..aegis_scan_orchestrator::Config::default()
+    };
     let deps = aegis_scan_orchestrator::Deps::new(MeshChannel::local(Fake::default().routes()));
     let refused = aegis_scan_orchestrator::start(config, deps, Shutdown::new()).await;
     assert_eq!(

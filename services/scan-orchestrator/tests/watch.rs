@@ -165,7 +165,15 @@ async fn a_shutdown_ends_watches_at_once_and_says_when_to_come_back() {
 
 #[tokio::test]
 async fn a_watcher_that_never_reads_pulls_nothing() {
-    let mesh = with_scripts(vec![(1..=10_000).map(event).collect()]).await;
+    // Of a size that counts: tonic sends small messages in batches of 32 KiB.
+    let large = |sequence| {
+        send(From::Event(ScanEvent {
+            sequence,
+            task_id: "x".repeat(4096),
+            ..ScanEvent::default()
+        }))
+    };
+    let mesh = with_scripts(vec![(1..=10_000).map(large).collect()]).await;
     let mut watching = watch(&mesh, 0).await.unwrap();
     assert_eq!(next(&mut watching).await, "event 1");
     // Other calls are answered while it stands there, and nothing piles up for it.
@@ -173,7 +181,8 @@ async fn a_watcher_that_never_reads_pulls_nothing() {
         let elsewhere = watch(&mesh, 0).await.unwrap_err();
         assert_eq!(elsewhere.reason(), "SCAN_NOT_FOUND");
     }
-    assert!(mesh.seen().taken < 100, "{}", mesh.seen().taken);
+    let taken = mesh.seen().taken;
+    assert!(taken < 100, "{taken}");
     assert_eq!(next(&mut watching).await, "event 2");
 }
 

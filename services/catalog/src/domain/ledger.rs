@@ -313,7 +313,3 @@ pub fn fail(scan: &mut Scan, reasons: &[(String, String)], now: i64, log: &mut L
     scan.move_to(ScanState::Failed, &failure.reason, now, log);
     scan.failure = Some(failure);
 }
-
-#[cfg(test)]
-#[path = "ledger_test.rs"]
-mod tests;

@@ -99,7 +99,9 @@ fn common(url: String, options: &DatabaseOptions) -> ConnectOptions {
     common
         .acquire_timeout(options.timeout)
         .connect_timeout(options.timeout)
-        .sqlx_logging(false);
+        .sqlx_logging(false)
+        // Statements' values are other people's prompts: no trace has them.
+        .record_stmt_in_spans(false);
     common
 }
 

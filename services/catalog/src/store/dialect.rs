@@ -13,7 +13,7 @@ pub(crate) enum Dialect {
 }
 
 /// A word in a statement, and what SQLite and PostgreSQL say for it.
-const WORDS: [(&str, &str, &str); 8] = [
+const WORDS: [(&str, &str, &str); 7] = [
     // The database's clock, in unix milliseconds. Not the start of the transaction: time
     // passes while a lock is waited for.
     (
@@ -26,8 +26,6 @@ const WORDS: [(&str, &str, &str); 8] = [
     ("{lock}", "", "FOR NO KEY UPDATE"),
     // A row that must stay as it is until the end of the transaction.
     ("{share}", "", "FOR SHARE"),
-    // Rows that somebody else is working on are left to them.
-    ("{skip}", "", "FOR NO KEY UPDATE SKIP LOCKED"),
     ("{uuid}", "BLOB", "UUID"),
     ("{json}", "TEXT", "JSONB"),
     ("{blob}", "BLOB", "BYTEA"),

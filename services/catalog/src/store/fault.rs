@@ -5,6 +5,7 @@ use std::time::Duration;
 use aegis_mesh::Error;
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
+use super::database::Location;
 use crate::domain::UnknownWord;
 
 /// A refusal by the rules, or a fault of the database.
@@ -56,6 +57,20 @@ impl From<aegis_proto::ids::InvalidId> for Fault {
 const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773"];
 
 impl Fault {
+    /// What whoever starts the catalog is told: what is wrong with which database.
+    pub(crate) fn at_start(self, location: &Location) -> Error {
+        let Self::Database(error) = self else {
+            return self.into();
+        };
+        if matches!(location, Location::Postgres(_)) && is_connection(&error) {
+            let message = format!("the database cannot be reached: {error}");
+            return Error::unavailable("DATABASE_DOWN", message, Duration::from_secs(1));
+        }
+        let message = format!("the database {location:?} cannot be used: {error}");
+        Error::failed_precondition("DATABASE_UNUSABLE", message)
+            .hint("check that it is this version's own database and can be written to")
+    }
+
     /// Whether the same transaction may succeed when it is run again.
     pub(crate) fn is_transient(&self) -> bool {
         let Self::Database(error) = self else {

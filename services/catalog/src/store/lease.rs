@@ -54,7 +54,9 @@ const PICK_REPORT: &str = "
       AND t.not_before <= (SELECT {now})
     ORDER BY s.priority DESC, s.id LIMIT 1";
 
-/// The longest task of the scan. Its scan is locked, so nobody else picks it.
+/// The longest task of the scan. Its scan is locked, so nobody else picks it. That lock is waited
+/// for, not skipped: it is held for a millisecond, and a poll that skips the only scan there is
+/// would come back a second later.
 const PICK_TASK: &str = "
     SELECT * FROM tasks
     WHERE project_id = $1 AND scan_id = $2 AND kind = $3 AND state = 'QUEUED'

@@ -80,10 +80,12 @@ impl Store {
     /// Opens the database and brings its schema up to date.
     ///
     /// # Errors
-    /// UNAVAILABLE / DATABASE_DOWN when it cannot be reached, INTERNAL when it is not ours.
+    /// UNAVAILABLE / DATABASE_DOWN when it cannot be reached;
+    /// FAILED_PRECONDITION / DATABASE_UNUSABLE when it is not ours.
     pub async fn open(options: &DatabaseOptions, retention: Retention) -> aegis_mesh::Result<Self> {
-        let database = Database::open(options).await?;
-        let secrets = Secrets::load(&database).await?;
+        let unusable = |fault: Fault| fault.at_start(&options.location);
+        let database = Database::open(options).await.map_err(unusable)?;
+        let secrets = Secrets::load(&database).await.map_err(unusable)?;
         let inner = Inner {
             database,
             hub: Arc::default(),

@@ -16,7 +16,7 @@ use aegis_catalog::{
 };
 use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
-use aegis_testkit::Postgres;
+use aegis_testkit::{Postgres, TestDatabase};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement, Value};
 
 pub(crate) const CATALOGUE: &str =
@@ -28,7 +28,13 @@ pub(crate) struct World {
     pub(crate) project: ProjectId,
     pub(crate) location: Location,
     raw: DatabaseConnection,
-    _folder: tempfile::TempDir,
+    _home: Home,
+}
+
+/// What the database lies in, and what goes with it.
+enum Home {
+    Folder { _folder: tempfile::TempDir },
+    Server { _database: TestDatabase<'static> },
 }
 
 impl World {
@@ -36,23 +42,26 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let file: PathBuf = folder.path().join("catalog.db");
         let url = format!("sqlite:{}", file.display());
-        Self::open(Location::File(file), &url, folder).await
+        Self::open(Location::File(file), &url, Home::Folder { _folder: folder }).await
     }
 
     pub(crate) async fn postgres() -> Self {
-        let url = Postgres::shared().create_database();
-        let folder = tempfile::tempdir().unwrap();
-        Self::open(Location::Postgres(url.clone()), &url, folder).await
+        let database = Postgres::shared().create_database();
+        let url = database.url();
+        let home = Home::Server {
+            _database: database,
+        };
+        Self::open(Location::Postgres(url.clone()), &url, home).await
     }
 
-    async fn open(location: Location, url: &str, folder: tempfile::TempDir) -> Self {
+    async fn open(location: Location, url: &str, home: Home) -> Self {
         let store = open(&location).await.unwrap();
         Self {
             store,
             project: ProjectId::default_project(),
             location,
             raw: Database::connect(url.to_owned()).await.unwrap(),
-            _folder: folder,
+            _home: home,
         }
     }
 

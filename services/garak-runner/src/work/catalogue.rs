@@ -139,6 +139,7 @@ async fn survey(runner: &Runner) -> Result<Vec<u8>, String> {
             "timeout_per_probe_seconds": config.survey_probe_seconds,
             "jobs": config.survey_jobs(),
             "probes": config.survey_probes,
+            "limits": config.limits,
         })
     })
     .await?;

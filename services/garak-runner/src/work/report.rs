@@ -82,6 +82,7 @@ async fn make(
         "report_html": html,
         "digest": digest,
         "reportfile_name": format!("garak.{}.report.jsonl", lease.scan_id()),
+        "limits": runner.config().limits,
     });
     write(runner, keeper, entry, scratch, job).await?;
     let hand_in = async {
