@@ -26,8 +26,13 @@ demo: build $(TOOLS)/garak.done ## Scan a small chat server with known weaknesse
 
 test: lint test-python test-rust ## Every check and every test
 
-bench: build $(TOOLS)/garak.done ## Measure against plain garak, and write bench/results.md
+bench: build $(TOOLS)/garak.done ## Measure against plain garak and sha256sum, some ten minutes
 	cargo run --release --locked -p aegis-bench
+	mkdir -p .data/bench
+	cargo run --release --locked -p aegis-report --example scan_speed -- generate .data/bench/report.jsonl 1000000000
+	cargo run --release --locked -p aegis-report --example scan_speed -- measure .data/bench/report.jsonl
+	time sha256sum .data/bench/report.jsonl
+	rm .data/bench/report.jsonl
 
 build: $(TOOLS)/machine.done ## The release binaries
 	cargo build --release --locked -p aegis-cli

@@ -1,14 +1,14 @@
 //! Live progress: a bar for the scan and one for each running probe, or plain lines
 //! where there is no terminal.
 
-use std::{collections::HashMap, io::IsTerminal, time::Duration};
+use std::{collections::HashMap, fmt, io::IsTerminal, time::Duration};
 
 use aegis_mesh::{Error, Result};
 use aegis_proto::scan::v1::{
     Progress, ScanEvent, probe_progress::State as ProbeState, scan_event::Kind,
     watch_scan_response::Update,
 };
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::{output::table::state, scan::follow::Watcher};
 
@@ -29,7 +29,7 @@ impl ProgressView {
         }
         let overall = bars.add(ProgressBar::new(0));
         overall.set_style(style(
-            "{prefix:.bold} [{bar:32.cyan/blue}] {pos}/{len} attempts  {per_sec:>10}  ETA {eta}  {msg}",
+            "{prefix:.bold} [{bar:32.cyan/blue}] {pos}/{len} attempts  {rate:>8}  ETA {eta}  {msg}",
         ));
         overall.set_prefix("scan");
         overall.enable_steady_tick(Duration::from_millis(250));
@@ -62,7 +62,7 @@ impl ProgressView {
         self.probes.entry(probe.to_owned()).or_insert_with(|| {
             let bar = bars.add(ProgressBar::new(0));
             bar.set_style(style(
-                "  {prefix:36} [{bar:20.green}] {pos}/{len}  {per_sec:>10}",
+                "  {prefix:36} [{bar:20.green}] {pos}/{len}  {rate:>8}",
             ));
             bar.set_prefix(probe.to_owned());
             bar
@@ -149,5 +149,9 @@ fn unsigned(value: i64) -> u64 {
 fn style(template: &'static str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("a constant template")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // A writer of indicatif's own, into memory: it does not fail.
+            let _written = write!(out, "{:.0}/s", state.per_sec());
+        })
         .progress_chars("=> ")
 }

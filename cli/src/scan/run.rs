@@ -90,6 +90,7 @@ async fn to_the_end(
         print_json_line(&scan)?;
     } else {
         print_outcome(client, &scan).await?;
+        print_report(client, &scan);
     }
     Ok(exit_code(&scan, gate))
 }
@@ -130,17 +131,21 @@ fn exit_code(scan: &Scan, gate: Gate) -> ExitCode {
     }
 }
 
-/// The table, the coverage and where the report lies.
+/// The table and the coverage.
 pub(crate) async fn print_outcome(client: &Client, scan: &Scan) -> anyhow::Result<()> {
     let results = all_results(client, &scan.scan_id).await?;
     if !results.is_empty() {
         println!("{}", table::results(&results));
     }
     print_summary(scan);
+    Ok(())
+}
+
+/// Where the report lies.
+fn print_report(client: &Client, scan: &Scan) {
     for name in scan.report.iter().flat_map(|report| &report.artifacts) {
         println!("{name}: {}", client.artifact_url(&scan.scan_id, name));
     }
-    Ok(())
 }
 
 /// State, coverage and totals.
