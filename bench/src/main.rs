@@ -23,6 +23,9 @@ struct Args {
     /// The aegis binary
     #[arg(long, default_value = "target/release/aegis")]
     aegis: std::path::PathBuf,
+    /// Settings of plain garak's parallel_attempts to choose the best of; 0 is off
+    #[arg(long, value_delimiter = ',', default_values_t = [0, 8, 16, 32])]
+    plain: Vec<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,65 +60,47 @@ async fn main() -> Result<()> {
     let chosen = if args.what.is_empty() {
         QUICK.to_vec()
     } else {
-        args.what
+        args.what.clone()
     };
     let mut table = Table::default();
     for what in chosen {
-        measure(what, &args.aegis, &mut table).await?;
+        measure(what, &args, &mut table).await?;
         println!("{table}");
     }
     Ok(())
 }
 
-async fn measure(what: Measurement, aegis: &std::path::Path, table: &mut Table) -> Result<()> {
-    match what {
-        Measurement::Idle => idle(aegis, table).await,
-        Measurement::Start => start(aegis, table).await,
-        Measurement::Latency => {
-            scan(
-                aegis,
-                table,
-                "12 probes, 50 ms target",
-                &probes::TWELVE,
-                5,
-                50,
-            )
-            .await
-        }
-        Measurement::Instant => {
-            scan(
-                aegis,
-                table,
-                "12 probes, instant target",
-                &probes::TWELVE,
-                5,
-                0,
-            )
-            .await
-        }
-        Measurement::Many => {
-            scan(
-                aegis,
-                table,
-                "72 probes, 40 ms target",
-                &probes::MANY,
-                1,
-                40,
-            )
-            .await
-        }
-        Measurement::ManyInstant => {
-            scan(
-                aegis,
-                table,
-                "72 probes, instant target",
-                &probes::MANY,
-                1,
-                0,
-            )
-            .await
-        }
-        Measurement::Cancel => cancel(aegis, table).await,
+async fn measure(what: Measurement, args: &Args, table: &mut Table) -> Result<()> {
+    let aegis = args.aegis.as_path();
+    let (name, probes, generations, latency_ms): (_, &[&str], _, _) = match what {
+        Measurement::Idle => return idle(aegis, table).await,
+        Measurement::Start => return start(aegis, table).await,
+        Measurement::Cancel => return cancel(aegis, table).await,
+        Measurement::Latency => ("12 probes, 50 ms target", &probes::TWELVE, 5, 50),
+        Measurement::Instant => ("12 probes, instant target", &probes::TWELVE, 5, 0),
+        Measurement::Many => ("72 probes, 40 ms target", &probes::MANY, 1, 40),
+        Measurement::ManyInstant => ("72 probes, instant target", &probes::MANY, 1, 0),
+    };
+    let load = Load {
+        name,
+        probes,
+        generations,
+        latency_ms,
+    };
+    scan(args, table, &load).await
+}
+
+/// What is scanned with what.
+struct Load<'a> {
+    name: &'a str,
+    probes: &'a [&'a str],
+    generations: u32,
+    latency_ms: u64,
+}
+
+impl Load<'_> {
+    fn behaviour(&self) -> String {
+        format!("latency/{}", self.latency_ms)
     }
 }
 
@@ -165,24 +150,23 @@ async fn start(aegis: &std::path::Path, table: &mut Table) -> Result<()> {
     mesh.stop()
 }
 
-async fn scan(
-    aegis: &std::path::Path,
-    table: &mut Table,
-    name: &str,
-    probes: &[&str],
-    generations: u32,
-    latency_ms: u64,
-) -> Result<()> {
-    let behaviour = format!("latency/{latency_ms}");
-    let best = plain_best(name, probes, generations, &behaviour, latency_ms).await?;
-
+async fn scan(args: &Args, table: &mut Table, load: &Load<'_>) -> Result<()> {
+    let best = plain_best(&args.plain, load).await?;
+    let name = load.name;
     let target = DemoTarget::start(([127, 0, 0, 1], 0).into()).await?;
-    let mesh = ours::Mesh::start(aegis)?;
+    let mesh = ours::Mesh::start(&args.aegis)?;
     mesh.warm().await?;
     // No more calls in flight than plain garak had at its best.
     let in_flight = u32::try_from(best.peak_in_flight)?.max(best.parallel.unwrap_or(1));
+    let behaviour = load.behaviour();
     let ours = mesh
-        .scan(&target, &behaviour, probes, generations, in_flight)
+        .scan(
+            &target,
+            &behaviour,
+            load.probes,
+            load.generations,
+            in_flight,
+        )
         .await?;
     let peak = target.stats().peak_in_flight;
     println!(
@@ -192,7 +176,7 @@ async fn scan(
         best.peak_in_flight,
         target.stats().calls,
     );
-    let (wall_goal, cpu_goal) = match (latency_ms, probes.len()) {
+    let (wall_goal, cpu_goal) = match (load.latency_ms, load.probes.len()) {
         (0, _) => (0.7, 1.2),
         (_, 12) => (0.5, 0.8),
         _ => (0.35, f64::INFINITY),
@@ -202,25 +186,26 @@ async fn scan(
     mesh.stop()
 }
 
-async fn plain_best(
-    name: &str,
-    probes: &[&str],
-    generations: u32,
-    behaviour: &str,
-    latency_ms: u64,
-) -> Result<plain::Run> {
+async fn plain_best(settings: &[u32], load: &Load<'_>) -> Result<plain::Run> {
     let mut best: Option<plain::Run> = None;
-    for parallel in [None, Some(8), Some(16), Some(32)] {
+    for setting in settings {
+        let parallel = (*setting > 0).then_some(*setting);
         // Serial against a slow target takes minutes and was never the best: 10,000 calls of 40 ms.
-        if parallel.is_none() && latency_ms > 0 && probes.len() > 12 {
+        if parallel.is_none() && load.latency_ms > 0 && load.probes.len() > 12 {
             continue;
         }
         let target = DemoTarget::start(([127, 0, 0, 1], 0).into()).await?;
-        let run = plain::run(&target, behaviour, probes, generations, parallel)?;
+        let run = plain::run(
+            &target,
+            &load.behaviour(),
+            load.probes,
+            load.generations,
+            parallel,
+        )?;
         let run = run.with(target.stats());
         println!(
-            "{name}: plain garak, parallel_attempts {parallel:?}: wall {:.1?}, CPU {:.1?}",
-            run.wall, run.cpu
+            "{}: plain garak, parallel_attempts {parallel:?}: wall {:.1?}, CPU {:.1?}",
+            load.name, run.wall, run.cpu
         );
         if best.as_ref().is_none_or(|best| run.wall < best.wall) {
             best = Some(run);
