@@ -9,7 +9,7 @@ use std::{
 use ::config::{Config, File, FileFormat, Map, Source, Value};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::secret::MASK;
+use crate::{Error, secret::MASK};
 
 /// Why a configuration is no good. Its text never shows a secret.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +51,13 @@ pub enum ConfigError {
     /// Each value is fine, together they are not.
     #[error("{0}")]
     Invalid(String),
+}
+
+impl From<ConfigError> for Error {
+    /// INVALID_ARGUMENT / INVALID_CONFIG.
+    fn from(error: ConfigError) -> Self {
+        Self::invalid_argument("INVALID_CONFIG", error.to_string())
+    }
 }
 
 impl ConfigError {

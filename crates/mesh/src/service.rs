@@ -1,11 +1,14 @@
 //! The `main` of a service.
 
-use std::{fmt, future::Future, path::PathBuf, process::ExitCode};
+use std::{fmt, future::Future, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::TcpListener;
 
-use crate::{ConfigError, Shutdown, TelemetryConfig, config, shutdown, spawn, telemetry};
+use crate::{
+    ConfigError, Error, Result, Shutdown, TelemetryConfig, config, shutdown, spawn, telemetry,
+};
 
 /// The exit code of a bad configuration (EX_USAGE of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
@@ -74,6 +77,19 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok()?;
         Some((name, value.into_string().ok()?))
+    })
+}
+
+/// Binds an address; port 0 picks a free one.
+///
+/// # Errors
+/// FAILED_PRECONDITION / LISTEN_FAILED.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let message = format!("cannot listen on {address}: {error}");
+        Error::failed_precondition("LISTEN_FAILED", message)
+            .with("address", address)
+            .hint("stop what listens there, or listen on another port; port 0 picks a free one")
     })
 }
 

@@ -10,11 +10,10 @@ use std::time::Duration;
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{
     Error, Health, MeshChannel, MeshServer, PageTokens, Result, ServiceConfig, Shutdown,
-    TaskHandle, sized, spawn,
+    TaskHandle, listen, sized, spawn,
 };
 use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
 use aegis_proto::report::v1::report_service_server::ReportServiceServer;
-use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
@@ -84,7 +83,7 @@ impl Running {
 /// # Errors
 /// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_IN_USE or DATA_DIR_UNUSABLE.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
-    config.validate_own().map_err(invalid_config)?;
+    config.validate_own()?;
     let (server, sweeper) = assemble(config, deps, shutdown).await?;
     let health = server.health();
     health.set_serving();
@@ -101,13 +100,9 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    config.validate().map_err(invalid_config)?;
+    config.validate()?;
     let deps = Deps::new(MeshChannel::connect(&config.catalog)?);
-    let address = config.server.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let message = format!("cannot listen on {address}: {error}");
-        Error::failed_precondition("LISTEN_FAILED", message)
-    })?;
+    let listener = listen(config.server.listen).await?;
     let (server, sweeper) = assemble(config, deps, shutdown.clone()).await?;
     server.health().set_serving();
     server.serve(listener, shutdown).await?;
@@ -219,8 +214,4 @@ impl DataDir {
             tokens: PageTokens::from_file(&folder.join("page-token.key")).map_err(unusable)?,
         })
     }
-}
-
-fn invalid_config(error: aegis_mesh::ConfigError) -> Error {
-    Error::invalid_argument("INVALID_CONFIG", error.to_string())
 }

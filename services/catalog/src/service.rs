@@ -8,7 +8,7 @@ use std::{
 };
 
 use aegis_mesh::{
-    Error, Health, MeshServer, PageTokens, Result, Secret, ServiceConfig, Shutdown, sized,
+    Error, Health, MeshServer, PageTokens, Result, Secret, ServiceConfig, Shutdown, listen, sized,
 };
 use aegis_proto::{
     internal::catalog::v1::{
@@ -19,7 +19,6 @@ use aegis_proto::{
     },
     scan::v1::history_service_server::HistoryServiceServer,
 };
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
@@ -74,7 +73,7 @@ impl Running {
 /// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_UNUSABLE;
 /// UNAVAILABLE / DATABASE_DOWN; FAILED_PRECONDITION / DATABASE_UNUSABLE.
 pub async fn start(config: Config, _deps: Deps, shutdown: Shutdown) -> Result<Running> {
-    config.validate_own().map_err(invalid)?;
+    config.validate_own()?;
     let store = open(&config).await?;
     let server = assemble(&config, &store, &shutdown);
     let health = server.health();
@@ -92,12 +91,8 @@ pub async fn start(config: Config, _deps: Deps, shutdown: Shutdown) -> Result<Ru
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    config.validate().map_err(invalid)?;
-    let address = config.server.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let message = format!("cannot listen on {address}: {error}");
-        Error::failed_precondition("LISTEN_FAILED", message)
-    })?;
+    config.validate()?;
+    let listener = listen(config.server.listen).await?;
     let store = open(&config).await?;
     let server = assemble(&config, &store, &shutdown);
     server.health().set_serving();
@@ -105,12 +100,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     served.and(store.close().await)
 }
 
-fn invalid(error: aegis_mesh::ConfigError) -> Error {
-    Error::invalid_argument("INVALID_CONFIG", error.to_string())
-}
-
 async fn open(config: &Config) -> Result<Store> {
-    let database = config.database().map_err(invalid)?;
+    let database = config.database()?;
     if let Location::File(file) = &database.location {
         make_file(file).map_err(|error| {
             let message = format!("{} cannot be made: {error}", file.display());

@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aegis_mesh::{
     Error, Health, MeshChannel, MeshServer, Result, ServiceConfig, Shutdown, TaskGroup, TaskHandle,
-    sized, spawn,
+    listen, sized, spawn,
 };
 use aegis_proto::internal::runner::v1::runner_service_server::RunnerServiceServer;
-use tokio::{net::TcpListener, time::timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use uuid::Uuid;
@@ -86,9 +86,7 @@ impl Running {
 /// # Errors
 /// INVALID_ARGUMENT / INVALID_CONFIG, or FAILED_PRECONDITION when the data directory cannot be used.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
-    config
-        .validate_own()
-        .map_err(|error| Error::invalid_argument("INVALID_CONFIG", error.to_string()))?;
+    config.validate_own()?;
     let (server, work) = assemble(config, deps, shutdown)?;
     let health = server.health();
     health.set_serving();
@@ -105,18 +103,12 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    config
-        .validate()
-        .map_err(|error| Error::invalid_argument("INVALID_CONFIG", error.to_string()))?;
+    config.validate()?;
     let deps = Deps::new(
         MeshChannel::connect(&config.orchestrator)?,
         MeshChannel::connect(&config.artifact)?,
     );
-    let address = config.server.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let message = format!("cannot listen on {address}: {error}");
-        Error::failed_precondition("LISTEN_FAILED", message)
-    })?;
+    let listener = listen(config.server.listen).await?;
     let (server, work) = assemble(config, deps, shutdown)?;
     server.health().set_serving();
     // Status is served until the work is over, which the shutdown or a Drain call brings about.

@@ -2,8 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use aegis_mesh::{Error, MeshChannel, Result, ServiceConfig, Shutdown, TaskHandle, spawn};
-use tokio::net::TcpListener;
+use aegis_mesh::{Error, MeshChannel, Result, ServiceConfig, Shutdown, TaskHandle, listen, spawn};
 use tonic_health::ServingStatus;
 
 use crate::{
@@ -43,7 +42,7 @@ impl Running {
 /// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be
 /// listened on, / CONTRACT_MISMATCH when the contracts' annotations are wrong.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
-    config.validate_own().map_err(invalid_config)?;
+    config.validate_own()?;
     let pool = aegis_proto::json::descriptors().map_err(Error::internal)?;
     let methods = PublicMethods::of(pool)?;
     let limits = Limits {
@@ -95,24 +94,11 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
 /// # Errors
 /// As [`start`].
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    config.validate().map_err(invalid_config)?;
+    config.validate()?;
     let deps = Deps {
         orchestrator: MeshChannel::connect(&config.orchestrator)?,
         catalog: MeshChannel::connect(&config.catalog)?,
         artifact: MeshChannel::connect(&config.artifact)?,
     };
     start(config, deps, shutdown).await?.stopped().await
-}
-
-async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let message = format!("cannot listen on {address}: {error}");
-        Error::failed_precondition("LISTEN_FAILED", message)
-            .with("address", address)
-            .hint("stop what listens there, or listen on another port; port 0 picks a free one")
-    })
-}
-
-fn invalid_config(error: aegis_mesh::ConfigError) -> Error {
-    Error::invalid_argument("INVALID_CONFIG", error.to_string())
 }

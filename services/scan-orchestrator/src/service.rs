@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use aegis_mesh::{
     Error, Health, MeshChannel, MeshServer, PageTokens, Result, ServiceConfig, Shutdown,
-    TaskHandle, sized,
+    TaskHandle, listen, sized,
 };
 use aegis_proto::{
     internal::{
@@ -18,7 +18,6 @@ use aegis_proto::{
     plugin::v1::plugin_service_server::PluginServiceServer,
     scan::v1::scan_service_server::ScanServiceServer,
 };
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
@@ -76,7 +75,7 @@ impl Running {
 /// # Errors
 /// INVALID_ARGUMENT / INVALID_CONFIG.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
-    config.validate_own().map_err(invalid_config)?;
+    config.validate_own()?;
     let (server, reaper) = assemble(&config, deps, shutdown);
     let health = server.health();
     health.set_serving();
@@ -93,13 +92,9 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
-    config.validate().map_err(invalid_config)?;
+    config.validate()?;
     let deps = Deps::new(MeshChannel::connect(&config.catalog)?);
-    let address = config.server.listen;
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        let message = format!("cannot listen on {address}: {error}");
-        Error::failed_precondition("LISTEN_FAILED", message)
-    })?;
+    let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
     tracing::info!(%address, "listening");
     let (server, reaper) = assemble(&config, deps, shutdown.clone());
@@ -145,8 +140,4 @@ fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, Tas
     let period = Duration::from_secs(config.reaper_period_seconds);
     let reaper = jobs::reaper(queue, TaskPolicy::new(config), period, shutdown);
     (server, reaper)
-}
-
-fn invalid_config(error: aegis_mesh::ConfigError) -> Error {
-    Error::invalid_argument("INVALID_CONFIG", error.to_string())
 }
