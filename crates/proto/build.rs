@@ -29,6 +29,7 @@ fn main() -> anyhow::Result<()> {
         .bytes(".aegis.internal.artifact.v1.WriteUploadRequest.data")
         .bytes(".aegis.internal.artifact.v1.ReadSkeletonResponse.data")
         .bytes(".aegis.report.v1.ReadArtifactResponse.data")
+        .bytes(".aegis.report.v1.ImportScanRequest.data")
         .compile_fds_with_config(compiler.file_descriptor_set(), names)?;
     Ok(())
 }

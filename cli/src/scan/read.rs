@@ -19,9 +19,11 @@ pub(super) async fn list(client: &Client, as_json: bool, args: ListArgs) -> anyh
             states: args.states.into_iter().map(|s| state(s).into()).collect(),
             target_type: args.target_type,
             target_name: args.target_name,
+            ..ScanFilter::default()
         }),
         page_size: args.page_size,
         page_token: args.page_token,
+        ..ListScansRequest::default()
     };
     let response = client.history().list_scans(request).await;
     let page = response.map_err(Error::from)?.into_inner();

@@ -47,6 +47,42 @@ pub mod plugin {
     }
 }
 
+/// `aegis.statistics.*`: sums over everything.
+pub mod statistics {
+    /// `aegis.statistics.v1`
+    #[allow(missing_docs, clippy::all, reason = "generated; documented in proto/")]
+    pub mod v1 {
+        tonic::include_proto!("aegis.statistics.v1");
+    }
+}
+
+/// `aegis.template.*`: specifications to start from.
+pub mod template {
+    /// `aegis.template.v1`
+    #[allow(missing_docs, clippy::all, reason = "generated; documented in proto/")]
+    pub mod v1 {
+        tonic::include_proto!("aegis.template.v1");
+    }
+}
+
+/// `aegis.probe.*`: probes of one's own.
+pub mod probe {
+    /// `aegis.probe.v1`
+    #[allow(missing_docs, clippy::all, reason = "generated; documented in proto/")]
+    pub mod v1 {
+        tonic::include_proto!("aegis.probe.v1");
+    }
+}
+
+/// `aegis.admin.*`: the jobs that keep the store in order.
+pub mod admin {
+    /// `aegis.admin.v1`
+    #[allow(missing_docs, clippy::all, reason = "generated; documented in proto/")]
+    pub mod v1 {
+        tonic::include_proto!("aegis.admin.v1");
+    }
+}
+
 /// `aegis.internal.*`: between services only, never reachable through the gateway.
 pub mod internal {
     /// `aegis.internal.task.*`

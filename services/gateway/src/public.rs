@@ -1,4 +1,4 @@
-//! What the outside may call: exactly the methods of three packages, each with the service
+//! What the outside may call: exactly the methods of these packages, each with the service
 //! of the mesh that answers it. Everything else is unreachable, over HTTP and over gRPC.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -7,17 +7,31 @@ use aegis_mesh::{Code, Error, MeshChannel, Result};
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 /// The public packages.
-pub const PACKAGES: [&str; 3] = ["aegis.plugin.v1", "aegis.report.v1", "aegis.scan.v1"];
+pub const PACKAGES: [&str; 7] = [
+    "aegis.admin.v1",
+    "aegis.plugin.v1",
+    "aegis.probe.v1",
+    "aegis.report.v1",
+    "aegis.scan.v1",
+    "aegis.statistics.v1",
+    "aegis.template.v1",
+];
 
 /// When to ask again for a service that cannot be reached.
 const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Which service of the mesh answers which public service.
-const UPSTREAMS: [(&str, Upstream); 4] = [
+const UPSTREAMS: [(&str, Upstream); 10] = [
+    ("aegis.admin.v1.JobService", Upstream::Orchestrator),
     ("aegis.plugin.v1.PluginService", Upstream::Orchestrator),
+    ("aegis.probe.v1.CustomProbeService", Upstream::Orchestrator),
+    ("aegis.report.v1.ImportService", Upstream::Artifact),
     ("aegis.report.v1.ReportService", Upstream::Artifact),
+    ("aegis.scan.v1.ComparisonService", Upstream::Catalog),
     ("aegis.scan.v1.HistoryService", Upstream::Catalog),
     ("aegis.scan.v1.ScanService", Upstream::Orchestrator),
+    ("aegis.statistics.v1.StatisticsService", Upstream::Catalog),
+    ("aegis.template.v1.TemplateService", Upstream::Orchestrator),
 ];
 
 /// A service of the mesh that the gateway calls.
@@ -59,11 +73,11 @@ impl Upstream {
 /// The channels to the services that the gateway calls.
 #[derive(Clone)]
 pub struct Deps {
-    /// To scan-orchestrator: ScanService, PluginService.
+    /// To scan-orchestrator: ScanService, PluginService, TemplateService, CustomProbeService, JobService.
     pub orchestrator: MeshChannel,
-    /// To catalog: HistoryService.
+    /// To catalog: HistoryService, ComparisonService, StatisticsService.
     pub catalog: MeshChannel,
-    /// To artifact: ReportService.
+    /// To artifact: ReportService, ImportService.
     pub artifact: MeshChannel,
 }
 
@@ -180,22 +194,48 @@ mod tests {
         assert_eq!(
             paths,
             [
+                "/aegis.admin.v1.JobService/ListJobs",
+                "/aegis.admin.v1.JobService/RunJob",
                 "/aegis.plugin.v1.PluginService/ListBuffs",
                 "/aegis.plugin.v1.PluginService/ListDetectors",
                 "/aegis.plugin.v1.PluginService/ListGenerators",
                 "/aegis.plugin.v1.PluginService/ListProbes",
+                "/aegis.probe.v1.CustomProbeService/CreateCustomProbe",
+                "/aegis.probe.v1.CustomProbeService/DeleteCustomProbe",
+                "/aegis.probe.v1.CustomProbeService/GetCustomProbe",
+                "/aegis.probe.v1.CustomProbeService/ListCustomProbeVersions",
+                "/aegis.probe.v1.CustomProbeService/ListCustomProbes",
+                "/aegis.probe.v1.CustomProbeService/ListStarters",
+                "/aegis.probe.v1.CustomProbeService/UpdateCustomProbe",
+                "/aegis.probe.v1.CustomProbeService/ValidateCustomProbe",
+                "/aegis.report.v1.ImportService/ImportScan",
+                "/aegis.report.v1.ReportService/CreateArtifactLink",
+                "/aegis.report.v1.ReportService/GetAttempt",
+                "/aegis.report.v1.ReportService/GetWorkflow",
                 "/aegis.report.v1.ReportService/ListArtifacts",
                 "/aegis.report.v1.ReportService/ListAttempts",
+                "/aegis.report.v1.ReportService/ListFindings",
                 "/aegis.report.v1.ReportService/ReadArtifact",
+                "/aegis.scan.v1.ComparisonService/CompareScans",
                 "/aegis.scan.v1.HistoryService/DeleteScan",
                 "/aegis.scan.v1.HistoryService/GetScan",
                 "/aegis.scan.v1.HistoryService/ListProbeResults",
                 "/aegis.scan.v1.HistoryService/ListScans",
+                "/aegis.scan.v1.HistoryService/UndeleteScan",
+                "/aegis.scan.v1.HistoryService/UpdateScan",
                 "/aegis.scan.v1.ScanService/CancelScan",
                 "/aegis.scan.v1.ScanService/CreateScan",
                 "/aegis.scan.v1.ScanService/PlanScan",
                 "/aegis.scan.v1.ScanService/RetryScan",
                 "/aegis.scan.v1.ScanService/WatchScan",
+                "/aegis.statistics.v1.StatisticsService/GetStatistics",
+                "/aegis.statistics.v1.StatisticsService/ListStatistics",
+                "/aegis.template.v1.TemplateService/CreateTemplate",
+                "/aegis.template.v1.TemplateService/DeleteTemplate",
+                "/aegis.template.v1.TemplateService/GetTemplate",
+                "/aegis.template.v1.TemplateService/ListTemplateVersions",
+                "/aegis.template.v1.TemplateService/ListTemplates",
+                "/aegis.template.v1.TemplateService/UpdateTemplate",
             ]
         );
     }

@@ -236,6 +236,7 @@ async fn an_outcome_is_checked_cut_and_given_the_policy() {
         message: "é".repeat(600),
         retry_after: seconds(10_000_000),
         artifact_ids: vec![],
+        ..TaskOutcome::default()
     };
     local(mesh.tasks().finish_task(finish(outcome.clone())))
         .await

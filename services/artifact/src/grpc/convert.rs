@@ -200,5 +200,6 @@ pub(super) fn attempt_message(attempt: Attempt) -> report::Attempt {
         outputs: attempt.outputs.into_iter().map(output).collect(),
         detectors: attempt.detectors.into_iter().map(scores).collect(),
         truncated: attempt.is_truncated,
+        ..report::Attempt::default()
     }
 }

@@ -81,6 +81,34 @@ impl ReportService for ReportApi {
         Ok(Response::new(pb::ListArtifactsResponse { artifacts }))
     }
 
+    async fn get_attempt(
+        &self,
+        _request: Request<pb::GetAttemptRequest>,
+    ) -> Reply<pb::GetAttemptResponse> {
+        Err(Status::unimplemented("GetAttempt"))
+    }
+
+    async fn list_findings(
+        &self,
+        _request: Request<pb::ListFindingsRequest>,
+    ) -> Reply<pb::ListFindingsResponse> {
+        Err(Status::unimplemented("ListFindings"))
+    }
+
+    async fn get_workflow(
+        &self,
+        _request: Request<pb::GetWorkflowRequest>,
+    ) -> Reply<pb::GetWorkflowResponse> {
+        Err(Status::unimplemented("GetWorkflow"))
+    }
+
+    async fn create_artifact_link(
+        &self,
+        _request: Request<pb::CreateArtifactLinkRequest>,
+    ) -> Reply<pb::CreateArtifactLinkResponse> {
+        Err(Status::unimplemented("CreateArtifactLink"))
+    }
+
     type ReadArtifactStream =
         Pin<Box<dyn Stream<Item = Result<pb::ReadArtifactResponse, Status>> + Send>>;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aegis_proto::ids::{ProjectId, ScanId};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
@@ -186,6 +187,28 @@ pub struct Scan {
     pub deleted_at: Option<i64>,
     /// When it is purged for good.
     pub purge_at: Option<i64>,
+
+    /// The template it was made from; empty without one.
+    pub template: String,
+    /// The template's version; 0 without one.
+    pub template_version: i32,
+    /// The worst DEFCON grade of its report, 1 (worst) to 5.
+    pub defcon: Option<i32>,
+    /// The custom probes it runs with, pinned.
+    pub custom_probes: Vec<CustomProbeVersion>,
+    /// Whether it was brought in, and nothing of it ran here.
+    pub imported: bool,
+}
+
+/// A custom probe as a scan uses it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomProbeVersion {
+    /// garak's module name.
+    pub name: String,
+    /// 1, 2, 3, …
+    pub version: i32,
+    /// SHA-256 of its source.
+    pub sha256: String,
 }
 
 impl Scan {
@@ -249,6 +272,12 @@ pub struct NewScan {
     pub max_failures: i32,
     /// Who asks.
     pub created_by: String,
+    /// The template it is made from; empty without one.
+    pub template: String,
+    /// The template's version; 0 without one.
+    pub template_version: i32,
+    /// The custom probes it runs with.
+    pub custom_probes: Vec<CustomProbeVersion>,
 }
 
 /// Names a request, so that its repeat is known.

@@ -75,6 +75,8 @@ pub struct NewTask {
     pub detectors: Vec<String>,
     /// Set when it is known that it cannot be evaluated: reason and message.
     pub not_evaluated: Option<(String, String)>,
+    /// The probe's tags, as garak has them.
+    pub tags: Vec<String>,
 }
 
 /// Last values that a run reported.

@@ -4,7 +4,8 @@ use aegis_mesh::{PageTokens, Result, page_size, principal_of};
 use aegis_proto::scan::v1::{
     DeleteScanRequest, DeleteScanResponse, GetScanRequest, GetScanResponse,
     ListProbeResultsRequest, ListProbeResultsResponse, ListScansRequest, ListScansResponse,
-    ScanFilter as ProtoFilter, history_service_server::HistoryService,
+    ScanFilter as ProtoFilter, UndeleteScanRequest, UndeleteScanResponse, UpdateScanRequest,
+    UpdateScanResponse, history_service_server::HistoryService,
 };
 use prost::Message;
 use tonic::{Request, Response, Status};
@@ -63,6 +64,7 @@ impl HistoryService for History {
         Ok(Response::new(ListScansResponse {
             scans,
             next_page_token,
+            ..ListScansResponse::default()
         }))
     }
 
@@ -98,6 +100,20 @@ impl HistoryService for History {
         let id = check::scan_id(&request.get_ref().scan_id)?;
         let scan = view::scan(self.store.delete(&project, id).await?)?;
         Ok(Response::new(DeleteScanResponse { scan: Some(scan) }))
+    }
+
+    async fn undelete_scan(
+        &self,
+        _request: Request<UndeleteScanRequest>,
+    ) -> Result<Response<UndeleteScanResponse>, Status> {
+        Err(Status::unimplemented("UndeleteScan"))
+    }
+
+    async fn update_scan(
+        &self,
+        _request: Request<UpdateScanRequest>,
+    ) -> Result<Response<UpdateScanResponse>, Status> {
+        Err(Status::unimplemented("UpdateScan"))
     }
 }
 

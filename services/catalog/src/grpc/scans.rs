@@ -8,6 +8,7 @@ use aegis_proto::internal::catalog::v1::{
     FindScanByRequestRequest, FindScanByRequestResponse, RetryScanRequest, RetryScanResponse,
     WatchScanRequest, scan_store_service_server::ScanStoreService,
 };
+use aegis_proto::scan::v1::CustomProbeVersion;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -18,7 +19,7 @@ use crate::{
     domain::{
         lane::NewLane,
         refusal::invalid_field,
-        scan::{IdempotencyKey, NewScan},
+        scan::{self, IdempotencyKey, NewScan},
         task::NewTask,
     },
     store::Store,
@@ -26,6 +27,10 @@ use crate::{
 
 /// More than garak has probes, with shards.
 const MAX_TASKS: usize = 10_000;
+/// Custom probes of one scan.
+const MAX_CUSTOM_PROBES: usize = 32;
+/// garak's probes have ten or so.
+const MAX_TAGS: usize = 64;
 /// garak's default for outputs per prompt.
 const DEFAULT_GENERATIONS: i32 = 5;
 
@@ -142,7 +147,27 @@ fn new_scan(request: CreateScanRequest, created_by: String) -> Result<NewScan> {
         tasks: new_tasks(request.tasks, generations)?,
         max_failures: check::within("max_failures", request.max_failures, 1..=100)?,
         created_by,
+        template: check::optional("template", &request.template, 63)?,
+        template_version: check::within(
+            "template_version",
+            request.template_version,
+            0..=i32::MAX,
+        )?,
+        custom_probes: custom_probes(request.custom_probes)?,
     })
+}
+
+fn custom_probes(probes: Vec<CustomProbeVersion>) -> Result<Vec<scan::CustomProbeVersion>> {
+    check::within("custom_probes", probes.len(), 0..=MAX_CUSTOM_PROBES)?;
+    let checked = probes.into_iter().enumerate().map(|(index, probe)| {
+        let field = |name: &str| format!("custom_probes[{index}].{name}");
+        Ok(scan::CustomProbeVersion {
+            name: check::required(&field("name"), &probe.name, 63)?,
+            version: check::within(&field("version"), probe.version, 1..=i32::MAX)?,
+            sha256: check::sha256(&field("sha256"), &probe.sha256)?,
+        })
+    });
+    checked.collect()
 }
 
 /// PostgreSQL stores no NUL, not even escaped.
@@ -169,6 +194,12 @@ fn new_tasks(tasks: Vec<proto::NewTask>, generations: i32) -> Result<Vec<NewTask
     Ok(checked)
 }
 
+fn tags(field: &str, tags: Vec<String>) -> Result<Vec<String>> {
+    check::within(field, tags.len(), 0..=MAX_TAGS)?;
+    let checked = tags.iter().map(|tag| check::required(field, tag, 200));
+    checked.collect()
+}
+
 fn new_task(index: usize, task: proto::NewTask, generations: i32) -> Result<NewTask> {
     let field = |name: &str| format!("tasks[{index}].{name}");
     let shard_count = task.shard_count.max(1);
@@ -192,5 +223,6 @@ fn new_task(index: usize, task: proto::NewTask, generations: i32) -> Result<NewT
         planned_attempts: calls / i64::from(generations),
         detectors: task.detectors,
         not_evaluated: not_evaluated.transpose()?,
+        tags: tags(&field("tags"), task.tags)?,
     })
 }

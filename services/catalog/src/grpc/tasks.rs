@@ -142,6 +142,11 @@ fn leased(granted: Granted, ttl_ms: i64) -> Result<proto::LeasedTask> {
             effective_eval_threshold: grant.effective_eval_threshold,
             // Policy, which the caller adds.
             target_patience: None,
+            custom_probes: grant
+                .custom_probes
+                .into_iter()
+                .map(view::custom_probe)
+                .collect(),
         }),
     };
     Ok(proto::LeasedTask {

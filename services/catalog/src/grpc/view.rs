@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     scan::{
-        Failure, NotEvaluated, ProbeProgress, ReportState, ReportStatus, Scan, ScanState, ScanView,
-        Totals,
+        CustomProbeVersion, Failure, NotEvaluated, ProbeProgress, ReportState, ReportStatus, Scan,
+        ScanState, ScanView, Totals,
     },
     tally::{Grades, ProbeResult},
     task::ProbeState,
@@ -63,7 +63,20 @@ pub(crate) fn scan(view: ScanView) -> Result<proto::Scan> {
         end_time: scan.ended_at.map(timestamp),
         delete_time: scan.deleted_at.map(timestamp),
         purge_time: scan.purge_at.map(timestamp),
+        template: scan.template,
+        template_version: scan.template_version,
+        defcon: scan.defcon,
+        custom_probes: scan.custom_probes.into_iter().map(custom_probe).collect(),
+        imported: scan.imported,
     })
+}
+
+pub(crate) fn custom_probe(version: CustomProbeVersion) -> proto::CustomProbeVersion {
+    proto::CustomProbeVersion {
+        name: version.name,
+        version: version.version,
+        sha256: version.sha256,
+    }
 }
 
 /// Of what a user may edit: progress never changes it.

@@ -189,6 +189,11 @@ fn fresh_scan(project: &ProjectId, id: ScanId, new: &NewScan, now: i64) -> Scan 
         ended_at: None,
         deleted_at: None,
         purge_at: None,
+        template: new.template.clone(),
+        template_version: new.template_version,
+        defcon: None,
+        custom_probes: new.custom_probes.clone(),
+        imported: false,
     }
 }
 
@@ -265,6 +270,7 @@ fn new_task(scan: &Scan, planned: &NewTask, task: &Task, now: i64) -> task::Acti
         planned_calls: Set(planned.planned_calls),
         planned_attempts: Set(task.planned_attempts),
         detectors: Set(task.detectors.clone().into()),
+        tags: Set(planned.tags.clone().into()),
         planned_out: Set(task.planned_out),
         state: Set(task.state.as_str().to_owned()),
         epoch: Set(0),

@@ -16,7 +16,7 @@ use super::{
 use crate::domain::{
     event::Log,
     ledger,
-    scan::Scan,
+    scan::{CustomProbeVersion, Scan},
     task::{LeaseProof, Task, TaskKind},
 };
 
@@ -130,6 +130,8 @@ pub struct Grant {
     pub effective_seed: i64,
     /// The threshold, 0 to 1.
     pub effective_eval_threshold: f64,
+    /// The custom probes that the scan runs with.
+    pub custom_probes: Vec<CustomProbeVersion>,
 }
 
 impl Store {
@@ -406,6 +408,7 @@ impl Store {
                 spec: scan.spec.clone(),
                 effective_seed: scan.effective_seed,
                 effective_eval_threshold: scan.effective_eval_threshold,
+                custom_probes: scan.custom_probes.clone(),
             })),
         };
         Granted { lease, work }

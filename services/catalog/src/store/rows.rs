@@ -69,6 +69,11 @@ pub(crate) fn scan_of(row: scan::Model) -> Result<Scan> {
         ended_at: row.ended_at,
         deleted_at: row.deleted_at,
         purge_at: row.purge_at,
+        template: row.template,
+        template_version: row.template_version,
+        defcon: row.defcon,
+        custom_probes: serde_json::from_value(row.custom_probes)?,
+        imported: row.imported,
     })
 }
 
@@ -103,6 +108,7 @@ pub(crate) fn scan_changes(scan: &Scan) -> scan::ActiveModel {
         ended_at: Set(scan.ended_at),
         deleted_at: Set(scan.deleted_at),
         purge_at: Set(scan.purge_at),
+        defcon: Set(scan.defcon),
         ..Default::default()
     }
 }
@@ -127,6 +133,10 @@ pub(crate) fn new_scan(scan: &Scan) -> Result<scan::ActiveModel> {
         created_by: Set(scan.created_by.clone()),
         planned: Set(scan.planned),
         created_at: Set(scan.created_at),
+        template: Set(scan.template.clone()),
+        template_version: Set(scan.template_version),
+        custom_probes: Set(serde_json::to_value(&scan.custom_probes)?),
+        imported: Set(scan.imported),
         ..scan_changes(scan)
     })
 }

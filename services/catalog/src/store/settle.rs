@@ -85,6 +85,7 @@ fn new_report_task(scan: &Scan, revision: i32, now: i64) -> task::ActiveModel {
         ordinal: Set(0),
         planned_calls: Set(0),
         planned_attempts: Set(0),
+        tags: Set(serde_json::json!([])),
         detectors: Set(serde_json::json!([])),
         planned_out: Set(false),
         state: Set(TaskState::Queued.as_str().to_owned()),

@@ -285,6 +285,9 @@ pub(crate) fn new_scan(probes: usize) -> NewScan {
         tasks: tasks.collect(),
         max_failures: 3,
         created_by: "local".to_owned(),
+        template: String::new(),
+        template_version: 0,
+        custom_probes: Vec::new(),
     }
 }
 

@@ -181,6 +181,7 @@ pub(super) fn pb_outcome(ending: &Ending) -> pb::TaskOutcome {
         message: ending.message.clone(),
         retry_after: ending.retry_after.and_then(pb_duration),
         artifact_ids: ending.artifacts.clone(),
+        validation: None,
     }
 }
 

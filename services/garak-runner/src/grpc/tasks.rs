@@ -189,7 +189,7 @@ fn leased(task: pb::LeasedTask, asked: Instant) -> Result<Leased> {
             convert::probe_work(probe).map(|work| Work::Probe(Box::new(work)))
         }
         Some(pb::leased_task::Work::Report(_)) => Ok(Work::Report),
-        None => Err(Refusal::new(
+        Some(pb::leased_task::Work::Check(_)) | None => Err(Refusal::new(
             "UNKNOWN_WORK",
             "this runner does not know this kind of task",
         )),

@@ -121,6 +121,7 @@ fn new_task(probe: &PlannedProbe, ordinal: i32) -> NewTask {
         planned_calls: probe.calls,
         detectors: listed.map(|d| d.run.clone()).unwrap_or_default(),
         not_evaluated: not_evaluated(probe),
+        tags: Vec::new(),
     }
 }
 
@@ -141,6 +142,7 @@ pub(super) fn plan_response(plan: &Plan, current: &Current) -> PlanScanResponse 
         garak_version: current.catalogue.garak_version.clone(),
         plugin_catalogue: current.sha256.clone(),
         probes: plan.probes.iter().map(planned_probe).collect(),
+        effective_spec: None,
     }
 }
 

@@ -107,6 +107,7 @@ impl ScanApi {
                 buffs: plan.buffs,
                 ..message
             }),
+            ..store::CreateScanRequest::default()
         };
         let answer = self.store.clone().create_scan(intent).await?;
         required(answer.into_inner().scan)

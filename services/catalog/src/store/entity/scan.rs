@@ -51,6 +51,11 @@ pub struct Model {
     pub ended_at: Option<i64>,
     pub deleted_at: Option<i64>,
     pub purge_at: Option<i64>,
+    pub template: String,
+    pub template_version: i32,
+    pub defcon: Option<i32>,
+    pub custom_probes: Json,
+    pub imported: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

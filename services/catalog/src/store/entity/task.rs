@@ -39,6 +39,7 @@ pub struct Model {
     pub reason: String,
     pub message: String,
     pub ended_at: Option<i64>,
+    pub tags: Json,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -4,6 +4,7 @@ use aegis_mesh::{Error, Principal, principal_of};
 use aegis_proto::scan::v1::{
     DeleteScanRequest, DeleteScanResponse, GetScanRequest, GetScanResponse,
     ListProbeResultsRequest, ListProbeResultsResponse, ListScansRequest, ListScansResponse, Scan,
+    UndeleteScanRequest, UndeleteScanResponse, UpdateScanRequest, UpdateScanResponse,
     history_service_server::HistoryService,
 };
 use tonic::{Request, Response, Status};
@@ -70,5 +71,21 @@ impl HistoryService for Fake {
                 .into()),
             _ => Ok(Response::new(Default::default())),
         }
+    }
+
+    async fn undelete_scan(
+        &self,
+        request: Request<UndeleteScanRequest>,
+    ) -> Result<Response<UndeleteScanResponse>, Status> {
+        self.saw("UndeleteScan", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn update_scan(
+        &self,
+        request: Request<UpdateScanRequest>,
+    ) -> Result<Response<UpdateScanResponse>, Status> {
+        self.saw("UpdateScan", &request);
+        Ok(Response::new(Default::default()))
     }
 }

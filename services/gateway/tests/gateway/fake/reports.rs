@@ -4,8 +4,10 @@ use aegis_mesh::Error;
 use aegis_proto::{
     common::v1::Checksum,
     report::v1::{
-        Artifact, ListArtifactsRequest, ListArtifactsResponse, ListAttemptsRequest,
-        ListAttemptsResponse, ReadArtifactRequest, ReadArtifactResponse,
+        Artifact, CreateArtifactLinkRequest, CreateArtifactLinkResponse, GetAttemptRequest,
+        GetAttemptResponse, GetWorkflowRequest, GetWorkflowResponse, ListArtifactsRequest,
+        ListArtifactsResponse, ListAttemptsRequest, ListAttemptsResponse, ListFindingsRequest,
+        ListFindingsResponse, ReadArtifactRequest, ReadArtifactResponse,
         report_service_server::ReportService,
     },
 };
@@ -44,6 +46,38 @@ impl ReportService for Fake {
         request: Request<ListArtifactsRequest>,
     ) -> Result<Response<ListArtifactsResponse>, Status> {
         self.saw("ListArtifacts", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn get_attempt(
+        &self,
+        request: Request<GetAttemptRequest>,
+    ) -> Result<Response<GetAttemptResponse>, Status> {
+        self.saw("GetAttempt", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn list_findings(
+        &self,
+        request: Request<ListFindingsRequest>,
+    ) -> Result<Response<ListFindingsResponse>, Status> {
+        self.saw("ListFindings", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn get_workflow(
+        &self,
+        request: Request<GetWorkflowRequest>,
+    ) -> Result<Response<GetWorkflowResponse>, Status> {
+        self.saw("GetWorkflow", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn create_artifact_link(
+        &self,
+        request: Request<CreateArtifactLinkRequest>,
+    ) -> Result<Response<CreateArtifactLinkResponse>, Status> {
+        self.saw("CreateArtifactLink", &request);
         Ok(Response::new(Default::default()))
     }
 
