@@ -25,7 +25,7 @@ use tonic::service::Routes;
 use crate::{
     config::Config,
     grpc::{Artifacts, Catalogues, History, Scans, Tasks, Templates},
-    store::{Location, Store},
+    store::{DatabaseOptions, Location, Store},
 };
 
 /// A long poll, and the time to answer it.
@@ -103,14 +103,23 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
 
 async fn open(config: &Config) -> Result<Store> {
     let database = config.database()?;
-    if let Location::File(file) = &database.location {
-        make_file(file).map_err(|error| {
-            let message = format!("{} cannot be made: {error}", file.display());
-            Error::failed_precondition("DATA_DIR_UNUSABLE", message)
-                .hint("choose a folder that can be written to with data_dir")
-        })?;
-    }
+    prepare_place(&database)?;
     Store::open(&database, config.retention()).await
+}
+
+/// Makes SQLite's file when it is missing.
+///
+/// # Errors
+/// FAILED_PRECONDITION / DATA_DIR_UNUSABLE.
+pub(crate) fn prepare_place(database: &DatabaseOptions) -> Result<()> {
+    let Location::File(file) = &database.location else {
+        return Ok(());
+    };
+    make_file(file).map_err(|error| {
+        let message = format!("{} cannot be made: {error}", file.display());
+        Error::failed_precondition("DATA_DIR_UNUSABLE", message)
+            .hint("choose a folder that can be written to with data_dir")
+    })
 }
 
 /// Makes the file and its folder when they are missing, for their owner alone: specifications

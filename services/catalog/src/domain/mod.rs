@@ -6,6 +6,7 @@
 pub mod artifact;
 pub mod event;
 pub mod hint;
+pub mod history;
 pub mod lane;
 pub mod ledger;
 pub mod policy;

@@ -17,7 +17,9 @@ use aegis_catalog::{
 use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
 use aegis_testkit::{Postgres, TestDatabase};
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, QueryResult, Statement, Value,
+};
 
 pub(crate) const CATALOGUE: &str =
     "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -75,6 +77,11 @@ impl World {
         let backend = self.raw.get_database_backend();
         let statement = Statement::from_sql_and_values(backend, sql, values);
         self.raw.query_all_raw(statement).await.unwrap()
+    }
+
+    /// Which database it is.
+    pub(crate) fn backend(&self) -> DatabaseBackend {
+        self.raw.get_database_backend()
     }
 
     /// The one number that a statement gives.
@@ -238,12 +245,15 @@ impl World {
 }
 
 pub(crate) async fn open(location: &Location) -> Result<Store> {
-    let options = DatabaseOptions {
-        location: location.clone(),
+    Store::open(&options(location), retention()).await
+}
+
+pub(crate) fn options(location: &Location) -> DatabaseOptions {
+    DatabaseOptions {
         max_connections: 6,
         timeout: Duration::from_secs(30),
-    };
-    Store::open(&options, retention()).await
+        ..DatabaseOptions::at(location.clone())
+    }
 }
 
 pub(crate) fn retention() -> Retention {
