@@ -3,15 +3,19 @@
 mod artifacts;
 mod catalogues;
 mod check;
+mod comparison;
 mod events;
 mod history;
 mod scans;
+mod statistics;
 mod tasks;
 mod view;
 mod watch;
 
 pub(crate) use artifacts::Artifacts;
 pub(crate) use catalogues::Catalogues;
+pub(crate) use comparison::Comparisons;
 pub(crate) use history::History;
 pub(crate) use scans::Scans;
+pub(crate) use statistics::Statistics;
 pub(crate) use tasks::Tasks;

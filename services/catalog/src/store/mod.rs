@@ -3,6 +3,7 @@
 mod artifacts;
 mod cancel;
 mod catalogues;
+mod comparison;
 mod conclude;
 mod create;
 mod database;
@@ -25,6 +26,7 @@ mod runners;
 mod scans;
 mod secrets;
 mod settle;
+mod statistics;
 mod tasks;
 mod tx;
 mod watch;
@@ -41,6 +43,7 @@ pub use lease::{Grant, Granted, LeaseCall, Work};
 pub use report::{ReportCall, Reported};
 pub use reports::{ProbeReport, ReportParts};
 pub use results::{ResultCursor, ResultPage};
+pub use statistics::Folded;
 pub use watch::{ScanWatch, Update};
 
 use database::Database;

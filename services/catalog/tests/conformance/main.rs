@@ -17,6 +17,8 @@ mod random;
 mod report;
 mod retry;
 mod settle;
+mod statistics;
+mod statistics_oracle;
 mod watch;
 mod world;
 
