@@ -15,16 +15,21 @@ use aegis_proto::{
         artifact_registry_service_server::ArtifactRegistryServiceServer,
         plugin_catalogue_service_server::PluginCatalogueServiceServer,
         scan_store_service_server::ScanStoreServiceServer,
+        statistics_fold_service_server::StatisticsFoldServiceServer,
         task_queue_service_server::TaskQueueServiceServer,
         template_store_service_server::TemplateStoreServiceServer,
     },
-    scan::v1::history_service_server::HistoryServiceServer,
+    scan::v1::{
+        comparison_service_server::ComparisonServiceServer,
+        history_service_server::HistoryServiceServer,
+    },
+    statistics::v1::statistics_service_server::StatisticsServiceServer,
 };
 use tonic::service::Routes;
 
 use crate::{
     config::Config,
-    grpc::{Artifacts, Catalogues, History, Scans, Tasks, Templates},
+    grpc::{Artifacts, Catalogues, Comparisons, History, Scans, Statistics, Tasks, Templates},
     store::{DatabaseOptions, Location, Store},
 };
 
@@ -145,6 +150,14 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
         store: store.clone(),
         pages: PageTokens::from_secret(&Secret::new(hex::encode(store.page_key()))),
     };
+    let comparisons = Comparisons {
+        store: store.clone(),
+        pages: history.pages.clone(),
+    };
+    let statistics = Statistics {
+        store: store.clone(),
+        pages: history.pages.clone(),
+    };
     let scans = Scans {
         store: store.clone(),
         shutdown: shutdown.clone(),
@@ -165,6 +178,12 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     MeshServer::builder("catalog", limits)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(HistoryServiceServer::new(history), limits))
+        .add_service(sized!(ComparisonServiceServer::new(comparisons), limits))
+        .add_service(sized!(
+            StatisticsServiceServer::new(statistics.clone()),
+            limits
+        ))
+        .add_service(sized!(StatisticsFoldServiceServer::new(statistics), limits))
         .add_service(sized!(ScanStoreServiceServer::new(scans), limits))
         .add_service(sized!(TaskQueueServiceServer::new(tasks), limits))
         .add_service(sized!(

@@ -19,6 +19,11 @@ use aegis_proto::{
 };
 use tonic::{Request, Status};
 
+#[path = "grpc/comparison.rs"]
+mod comparison;
+#[path = "grpc/statistics.rs"]
+mod statistics;
+
 const CATALOGUE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 /// A catalog on a fresh SQLite file, called as `local`.

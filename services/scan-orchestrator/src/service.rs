@@ -11,6 +11,7 @@ use aegis_proto::{
         catalog::v1::{
             plugin_catalogue_service_client::PluginCatalogueServiceClient,
             scan_store_service_client::ScanStoreServiceClient,
+            statistics_fold_service_client::StatisticsFoldServiceClient,
             task_queue_service_client::TaskQueueServiceClient,
             template_store_service_client::TemplateStoreServiceClient,
         },
@@ -51,6 +52,7 @@ pub struct Running {
     routes: Routes,
     health: Health,
     reaper: TaskHandle<()>,
+    fold: TaskHandle<()>,
 }
 
 impl Running {
@@ -69,7 +71,7 @@ impl Running {
     /// # Errors
     /// INTERNAL when one ended otherwise.
     pub async fn stopped(self) -> Result<()> {
-        self.reaper.await
+        self.reaper.await.and(self.fold.await)
     }
 }
 
@@ -79,13 +81,14 @@ impl Running {
 /// INVALID_ARGUMENT / INVALID_CONFIG.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
     config.validate_own()?;
-    let (server, reaper) = assemble(&config, deps, shutdown);
+    let (server, reaper, fold) = assemble(&config, deps, shutdown);
     let health = server.health();
     health.set_serving();
     Ok(Running {
         routes: server.into_routes()?,
         health,
         reaper,
+        fold,
     })
 }
 
@@ -100,14 +103,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
     tracing::info!(%address, "listening");
-    let (server, reaper) = assemble(&config, deps, shutdown.clone());
+    let (server, reaper, fold) = assemble(&config, deps, shutdown.clone());
     server.health().set_serving();
     let served = server.serve(listener, shutdown.clone()).await;
     shutdown.trigger();
-    served.and(reaper.await)
+    served.and(reaper.await).and(fold.await)
 }
 
-fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, TaskHandle<()>) {
+fn assemble(
+    config: &Config,
+    deps: Deps,
+    shutdown: Shutdown,
+) -> (MeshServer, TaskHandle<()>, TaskHandle<()>) {
     let channel = deps.catalog;
     let store = sized!(
         ScanStoreServiceClient::new(channel.clone()),
@@ -119,6 +126,10 @@ fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, Tas
     );
     let templates = sized!(
         TemplateStoreServiceClient::new(channel.clone()),
+        &config.catalog
+    );
+    let statistics = sized!(
+        StatisticsFoldServiceClient::new(channel.clone()),
         &config.catalog
     );
     let plugins = sized!(PluginCatalogueServiceClient::new(channel), &config.catalog);
@@ -154,6 +165,7 @@ fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, Tas
             Some(LONG_POLL_DEADLINE),
         );
     let period = Duration::from_secs(config.reaper_period_seconds);
+    let fold = jobs::fold(statistics, shutdown.clone());
     let reaper = jobs::reaper(queue, TaskPolicy::new(config), period, shutdown);
-    (server, reaper)
+    (server, reaper, fold)
 }

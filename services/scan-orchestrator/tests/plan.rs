@@ -251,6 +251,13 @@ async fn a_seed_and_a_threshold_are_always_chosen() {
         .expect("created");
     let created = mesh.created();
     assert_eq!(created[0].effective_eval_threshold, 0.5);
+    // Statistics are kept by garak's own tags.
+    let tagged = created[0]
+        .tasks
+        .iter()
+        .find(|task| task.probe == "dan.AntiDAN");
+    let tags = &tagged.expect("planned").tags;
+    assert!(tags.contains(&"owasp:llm01".to_owned()), "{tags:?}");
     assert!((0..=i64::from(u32::MAX)).contains(&created[0].effective_seed));
     assert_eq!(
         (

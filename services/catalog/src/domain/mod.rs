@@ -4,6 +4,7 @@
 //! changed, all in one transaction.
 
 pub mod artifact;
+pub mod comparison;
 pub mod event;
 pub mod hint;
 pub mod history;
@@ -12,6 +13,7 @@ pub mod ledger;
 pub mod policy;
 pub mod refusal;
 pub mod scan;
+pub mod statistics;
 pub mod tally;
 pub mod task;
 pub mod template;

@@ -131,6 +131,8 @@ pub struct Task {
     pub reason: String,
     /// What the reason means.
     pub message: String,
+    /// The probe's tags, as garak has them.
+    pub tags: Vec<String>,
 }
 
 /// Proof that the caller holds one run of one task.

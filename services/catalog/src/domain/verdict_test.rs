@@ -31,6 +31,7 @@ fn task(kind: TaskKind, failures: i32) -> Task {
         progress: TaskProgress::default(),
         reason: String::new(),
         message: String::new(),
+        tags: Vec::new(),
     }
 }
 

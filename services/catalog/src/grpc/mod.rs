@@ -3,10 +3,12 @@
 mod artifacts;
 mod catalogues;
 mod check;
+mod comparison;
 mod events;
 mod history;
 mod query;
 mod scans;
+mod statistics;
 mod tasks;
 mod templates;
 mod view;
@@ -14,7 +16,9 @@ mod watch;
 
 pub(crate) use artifacts::Artifacts;
 pub(crate) use catalogues::Catalogues;
+pub(crate) use comparison::Comparisons;
 pub(crate) use history::History;
 pub(crate) use scans::Scans;
+pub(crate) use statistics::Statistics;
 pub(crate) use tasks::Tasks;
 pub(crate) use templates::Templates;

@@ -254,6 +254,7 @@ fn fresh_task(scan: &Scan, planned: &NewTask, max_failures: i32, now: i64) -> Ta
         },
         reason: String::new(),
         message: String::new(),
+        tags: planned.tags.clone(),
     }
 }
 
@@ -272,7 +273,7 @@ fn new_task(scan: &Scan, planned: &NewTask, task: &Task, now: i64) -> task::Acti
         planned_calls: Set(planned.planned_calls),
         planned_attempts: Set(task.planned_attempts),
         detectors: Set(task.detectors.clone().into()),
-        tags: Set(planned.tags.clone().into()),
+        tags: Set(task.tags.clone().into()),
         planned_out: Set(task.planned_out),
         state: Set(task.state.as_str().to_owned()),
         epoch: Set(0),

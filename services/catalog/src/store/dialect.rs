@@ -13,7 +13,7 @@ pub(crate) enum Dialect {
 }
 
 /// A word in a statement, and what SQLite and PostgreSQL say for it.
-const WORDS: [(&str, &str, &str); 11] = [
+const WORDS: [(&str, &str, &str); 12] = [
     // The database's clock, in unix milliseconds. Not the start of the transaction: time
     // passes while a lock is waited for.
     (
@@ -26,6 +26,13 @@ const WORDS: [(&str, &str, &str); 11] = [
     ("{lock}", "", "FOR NO KEY UPDATE"),
     // A row that must stay as it is until the end of the transaction.
     ("{share}", "", "FOR SHARE"),
+    // 1 for the one that folds a project's statistics, until its transaction ends; the project
+    // is the statement's first value. Any number, so that no other lock is meant.
+    (
+        "{fold_claim}",
+        "CAST($1 IS NOT NULL AS INTEGER)",
+        "pg_try_advisory_xact_lock(1634035315, hashtext($1))::int",
+    ),
     ("{uuid}", "BLOB", "UUID"),
     ("{json}", "TEXT", "JSONB"),
     ("{blob}", "BLOB", "BYTEA"),

@@ -149,7 +149,8 @@ async fn probe_done(
         return not_done(tx, ending, &failed, outcome, policy).await;
     }
     commit(tx, &ending, &files).await?;
-    results::add(tx, &ending.scan, &tally, ending.now).await?;
+    let tags = &ending.task.tags;
+    results::add(tx, &ending.scan, tags, &tally, ending.now).await?;
     ending
         .conclude(tx, Verdict::Done, Some(&tally), Some(outcome))
         .await
@@ -159,7 +160,7 @@ async fn report_done(tx: &mut Tx, mut ending: Ending, outcome: &Outcome) -> Resu
     let files = uploaded(tx, &ending, outcome).await?;
     let tally = report_tally(&files)?;
     commit(tx, &ending, &files).await?;
-    results::grade(tx, &ending.scan, &tally).await?;
+    results::grade(tx, &mut ending.scan, &tally).await?;
     let composed = [ending.task.revision.into()];
     let of_scan = key(&ending.scan.project, ending.scan.id.0);
     tx.execute(COMPOSED, of_scan.into_iter().chain(composed))

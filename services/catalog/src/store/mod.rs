@@ -3,6 +3,7 @@
 mod artifacts;
 mod cancel;
 mod catalogues;
+mod comparison;
 mod conclude;
 mod connect;
 mod create;
@@ -33,6 +34,7 @@ mod schema;
 mod secrets;
 mod settle;
 mod slow;
+mod statistics;
 mod tasks;
 mod templates;
 mod tx;
@@ -53,6 +55,7 @@ pub use operate::{answers, migrate, migrate_down};
 pub use report::{ReportCall, Reported};
 pub use reports::{ProbeReport, ReportParts};
 pub use results::{ResultCursor, ResultPage};
+pub use statistics::Folded;
 pub use update::ScanEdit;
 pub use watch::{ScanWatch, Update};
 

@@ -1,5 +1,7 @@
 //! What detectors made of probes: sums that were made when tasks finished.
 
+use std::collections::HashMap;
+
 use aegis_proto::ids::{ProjectId, ScanId};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter,
@@ -11,13 +13,13 @@ use super::{
     Store,
     entity::{probe_result, scan},
     fault::Result,
-    rows,
+    rows, statistics,
     tx::Tx,
 };
 use crate::domain::{
     refusal,
     scan::Scan,
-    tally::{ProbeResult, Tally, TallyRow},
+    tally::{Grades, ProbeResult, Tally, TallyRow},
 };
 
 /// garak's grades, from the report that its own writer made.
@@ -25,6 +27,9 @@ const GRADE: &str = "
     UPDATE probe_results SET
         absolute_defcon = $5, relative_defcon = $6, detector_defcon = $7, relative_score = $8
     WHERE project_id = $1 AND scan_id = $2 AND probe = $3 AND detector = $4";
+
+/// garak's grades, worst first.
+const DEFCON: std::ops::RangeInclusive<i32> = 1..=5;
 
 /// Where a page of results begins: after this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +128,14 @@ fn condition(project: &ProjectId, id: ScanId, after: Option<&ResultCursor>) -> C
 }
 
 /// Adds the counts of a committed part. The scan is locked.
-pub(crate) async fn add(tx: &Tx, scan: &Scan, tally: &Tally, now: i64) -> Result<()> {
+pub(crate) async fn add(
+    tx: &Tx,
+    scan: &Scan,
+    tags: &[String],
+    tally: &Tally,
+    now: i64,
+) -> Result<()> {
+    let mut deltas = Vec::new();
     for row in &tally.rows {
         let id = (
             scan.project.to_string(),
@@ -133,11 +145,14 @@ pub(crate) async fn add(tx: &Tx, scan: &Scan, tally: &Tally, now: i64) -> Result
         );
         match probe_result::Entity::find_by_id(id).one(tx.conn()).await? {
             None => {
-                new_result(scan, row, now).insert(tx.conn()).await?;
+                let added = new_result(scan, row, now).insert(tx.conn()).await?;
+                deltas.push(statistics::of_result(scan, &added, tags));
             }
             // Another shard of the same probe was first.
             Some(before) => {
                 let sum = sum(&before, row);
+                // It may be another day by now: all of it counts on the day of its last part.
+                deltas.push(statistics::back(statistics::of_result(scan, &before, tags)));
                 let mut changed = before.into_active_model();
                 changed.passed = Set(sum.passed);
                 changed.failed = Set(sum.failed);
@@ -145,11 +160,12 @@ pub(crate) async fn add(tx: &Tx, scan: &Scan, tally: &Tally, now: i64) -> Result
                 changed.evaluated = Set(sum.evaluated);
                 changed.rank = Set(sum.rank());
                 changed.evaluated_at = Set(now);
-                changed.update(tx.conn()).await?;
+                let sum = changed.update(tx.conn()).await?;
+                deltas.push(statistics::of_result(scan, &sum, tags));
             }
         }
     }
-    Ok(())
+    statistics::append(tx, scan, deltas).await
 }
 
 fn sum(before: &probe_result::Model, row: &TallyRow) -> TallyRow {
@@ -181,21 +197,64 @@ fn new_result(scan: &Scan, row: &TallyRow, now: i64) -> probe_result::ActiveMode
     }
 }
 
-/// Puts a composed report's grades on the results. The counts stay those of the parts.
-pub(crate) async fn grade(tx: &Tx, scan: &Scan, tally: &Tally) -> Result<()> {
-    for row in &tally.rows {
-        let Some(grades) = row.grades else { continue };
-        let values = [
-            scan.project.as_str().into(),
-            scan.id.0.into(),
-            row.probe.as_str().into(),
-            row.detector.as_str().into(),
-            grades.absolute_defcon.into(),
-            grades.relative_defcon.into(),
-            grades.detector_defcon.into(),
-            grades.relative_score.into(),
-        ];
-        tx.execute(GRADE, values).await?;
+/// Puts a composed report's grades on the results, in place of those of the revision before; the
+/// counts stay those of the parts. The scan, which is locked, gets the worst grade.
+pub(crate) async fn grade(tx: &Tx, scan: &mut Scan, tally: &Tally) -> Result<()> {
+    let tags = statistics::tags(tx, scan).await?;
+    let mut deltas = Vec::new();
+    scan.defcon = None;
+    let graded: HashMap<_, _> = tally
+        .rows
+        .iter()
+        .map(|row| ((row.probe.as_str(), row.detector.as_str()), row.grades))
+        .collect();
+    for before in statistics::results_of(tx, scan).await? {
+        let of = (before.probe.as_str(), before.detector.as_str());
+        let grades = graded.get(&of).copied().flatten().unwrap_or_default();
+        let defcon = grades
+            .detector_defcon
+            .filter(|grade| DEFCON.contains(grade));
+        scan.defcon = scan.defcon.into_iter().chain(defcon).min();
+        if grades == grades_of(&before) {
+            continue;
+        }
+        save_grades(tx, scan, &before, grades).await?;
+        let tags = tags.get(&before.probe).map_or(&[][..], Vec::as_slice);
+        deltas.push(statistics::of_grade(scan, &before, tags, -1));
+        let after = probe_result::Model {
+            detector_defcon: grades.detector_defcon,
+            ..before
+        };
+        deltas.push(statistics::of_grade(scan, &after, tags, 1));
     }
+    statistics::append(tx, scan, deltas).await
+}
+
+fn grades_of(row: &probe_result::Model) -> Grades {
+    Grades {
+        absolute_defcon: row.absolute_defcon,
+        relative_defcon: row.relative_defcon,
+        detector_defcon: row.detector_defcon,
+        relative_score: row.relative_score,
+    }
+}
+
+async fn save_grades(
+    tx: &Tx,
+    scan: &Scan,
+    row: &probe_result::Model,
+    grades: Grades,
+) -> Result<()> {
+    let values = [
+        scan.project.as_str().into(),
+        scan.id.0.into(),
+        row.probe.as_str().into(),
+        row.detector.as_str().into(),
+        grades.absolute_defcon.into(),
+        grades.relative_defcon.into(),
+        grades.detector_defcon.into(),
+        grades.relative_score.into(),
+    ];
+    tx.execute(GRADE, values).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, key, retrying, scans, settle, tasks, tx::Tx};
+use super::{Store, fault::Result, key, retrying, scans, settle, statistics, tasks, tx::Tx};
 use crate::domain::{
     event::Log,
     ledger, refusal,
@@ -47,6 +47,8 @@ impl Store {
             let revision = scan.report.ready_revision + 1;
             settle::queue_report(&tx, &mut scan, revision, now).await?;
         }
+        let end = statistics::of_end(&scan).map(statistics::back);
+        statistics::append(&tx, &scan, end.into_iter().collect()).await?;
         scan.failure = None;
         scan.cancel_requested_at = None;
         scan.waiting_noted = false;

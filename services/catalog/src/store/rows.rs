@@ -178,6 +178,7 @@ pub(crate) fn task_of(row: task::Model) -> Result<Task> {
         },
         reason: row.reason,
         message: row.message,
+        tags: serde_json::from_value(row.tags)?,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, Set, Value};
 
-use super::{entity::task, fault::Result, rows, tasks, tx::Tx};
+use super::{entity::task, fault::Result, rows, statistics, tasks, tx::Tx};
 use crate::domain::{
     event::Log,
     ledger::{self, Settlement},
@@ -24,18 +24,23 @@ pub(crate) async fn settle(
     now: i64,
     log: &mut Log,
 ) -> Result<()> {
+    let was_ended = scan.state.is_terminal();
     match ledger::settle(scan, after, now, log) {
-        Settlement::Nothing => Ok(()),
-        Settlement::Report { revision } => queue_report(tx, scan, revision, now).await,
+        Settlement::Nothing => {}
+        Settlement::Report { revision } => queue_report(tx, scan, revision, now).await?,
         Settlement::Fail => {
             let mut reasons = Vec::new();
             for row in tx.all(REASONS, of_scan(scan)).await? {
                 reasons.push((row.try_get("", "reason")?, row.try_get("", "message")?));
             }
             ledger::fail(scan, &reasons, now, log);
-            Ok(())
         }
     }
+    if was_ended {
+        return Ok(());
+    }
+    let end = statistics::of_end(scan).into_iter().collect();
+    statistics::append(tx, scan, end).await
 }
 
 fn of_scan(scan: &Scan) -> [Value; 2] {

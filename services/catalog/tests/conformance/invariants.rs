@@ -3,7 +3,7 @@
 use crate::world::World;
 
 /// Each gives the number of rows that are wrong.
-const WRONG: [(&str, &str); 16] = [
+const WRONG: [(&str, &str); 18] = [
     (
         "a lane's calls in flight are not those of what runs",
         "SELECT COUNT(*) FROM lanes l WHERE l.in_flight <> (SELECT COALESCE(SUM(t.granted), 0)
@@ -91,9 +91,32 @@ const WRONG: [(&str, &str); 16] = [
     ),
     (
         "a probe that was not evaluated has results",
-        "SELECT COUNT(*) FROM probe_results r JOIN tasks t
-         ON t.scan_id = r.scan_id AND t.probe = r.probe AND t.kind = 'PROBE'
-         WHERE t.state <> 'DONE'",
+        "SELECT COUNT(*) FROM probe_results r WHERE NOT EXISTS (SELECT 1 FROM tasks t
+         WHERE t.scan_id = r.scan_id AND t.probe = r.probe AND t.kind = 'PROBE'
+           AND t.state = 'DONE')",
+    ),
+    (
+        "statistics of results are not their sums",
+        "SELECT COUNT(*) FROM (SELECT COUNT(*) AS evaluations, COALESCE(SUM(passed), 0) AS passed,
+             COALESCE(SUM(failed), 0) AS failed, COALESCE(SUM(nones), 0) AS nones
+             FROM probe_results) r,
+         (SELECT COALESCE(SUM(evaluations), 0) AS evaluations, COALESCE(SUM(passed), 0) AS passed,
+             COALESCE(SUM(failed), 0) AS failed, COALESCE(SUM(nones), 0) AS nones
+             FROM (SELECT evaluations, passed, failed, nones FROM statistics_deltas
+                 UNION ALL SELECT evaluations, passed, failed, nones FROM statistics_rollups
+                 WHERE dimension = 'TOTAL' AND target_type = '' AND period = 'YEAR') a) s
+         WHERE r.evaluations <> s.evaluations OR r.passed <> s.passed
+             OR r.failed <> s.failed OR r.nones <> s.nones",
+    ),
+    (
+        "statistics of scans are not those that ended",
+        "SELECT COUNT(*) FROM (SELECT COUNT(*) AS ended FROM scans WHERE ended_at IS NOT NULL) r,
+         (SELECT COALESCE(SUM(scans_completed + scans_failed + scans_cancelled), 0) AS ended
+             FROM (SELECT scans_completed, scans_failed, scans_cancelled FROM statistics_deltas
+                 UNION ALL SELECT scans_completed, scans_failed, scans_cancelled
+                 FROM statistics_rollups
+                 WHERE dimension = 'TOTAL' AND target_type = '' AND period = 'YEAR') a) s
+         WHERE r.ended <> s.ended",
     ),
 ];
 

@@ -21,6 +21,8 @@ mod report;
 mod retry;
 mod schema;
 mod settle;
+mod statistics;
+mod statistics_oracle;
 mod templates;
 mod watch;
 mod world;

@@ -18,7 +18,8 @@ use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
 use aegis_testkit::{Postgres, TestDatabase};
 use sea_orm::{
-    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, QueryResult, Statement, Value,
+    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
+    QueryResult, Statement, TransactionTrait, Value,
 };
 
 pub(crate) const CATALOGUE: &str =
@@ -88,6 +89,22 @@ impl World {
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let rows = self.sql(sql, vec![]).await;
         rows[0].try_get_by_index(0).unwrap()
+    }
+
+    /// A transaction that has run a statement and stays open with its locks.
+    pub(crate) async fn hold(&self, sql: &str, values: Vec<Value>) -> DatabaseTransaction {
+        let held = self.raw.begin().await.unwrap();
+        let backend = self.raw.get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, sql, values);
+        held.query_all_raw(statement).await.unwrap();
+        held
+    }
+
+    /// Waits until a statement gives this number.
+    pub(crate) async fn wait_for(&self, sql: &str, number: i64) {
+        while self.number(sql).await != number {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// All leases ran out a second ago.

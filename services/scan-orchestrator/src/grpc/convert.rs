@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use crate::{
     catalogues::Current,
     domain::{
-        catalogue::Problem,
+        catalogue::{Catalogue, Problem},
         plan::{Plan, PlannedProbe},
         spec::{Seconds, Spec, Target},
         violation::{INVALID_FIELD, Violations},
@@ -103,12 +103,21 @@ fn number_of(number: f64) -> Option<Number> {
 }
 
 /// The tasks of a scan, in its order.
-pub(super) fn new_tasks(plan: &Plan) -> Vec<NewTask> {
+pub(super) fn new_tasks(plan: &Plan, catalogue: &Catalogue) -> Vec<NewTask> {
     plan.probes
         .iter()
         .zip(0..)
-        .map(|(probe, ordinal)| new_task(probe, ordinal))
+        .map(|(probe, ordinal)| NewTask {
+            tags: tags(&probe.name, catalogue),
+            ..new_task(probe, ordinal)
+        })
         .collect()
+}
+
+/// A probe's tags in garak's words: statistics are kept by them.
+fn tags(probe: &str, catalogue: &Catalogue) -> Vec<String> {
+    let listed = catalogue.probes.get(probe);
+    listed.map(|probe| probe.tags.clone()).unwrap_or_default()
 }
 
 fn new_task(probe: &PlannedProbe, ordinal: i32) -> NewTask {

@@ -110,7 +110,7 @@ impl ScanApi {
             effective_eval_threshold: plan.eval_threshold,
             max_in_flight: plan.max_in_flight,
             lane: Some(lane),
-            tasks: convert::new_tasks(&plan),
+            tasks: convert::new_tasks(&plan, &current.catalogue),
             max_failures: self.max_failures,
             spec: Some(ScanSpec {
                 // The runner hands them to garak, which needs their category.

@@ -1,5 +1,7 @@
 //! What happens without being asked.
 
+mod fold;
 mod reaper;
 
+pub(crate) use fold::fold;
 pub(crate) use reaper::reaper;

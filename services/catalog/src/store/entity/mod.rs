@@ -10,5 +10,7 @@ pub(crate) mod lane;
 pub(crate) mod probe_result;
 pub(crate) mod scan;
 pub(crate) mod scan_event;
+pub(crate) mod statistics_delta;
+pub(crate) mod statistics_rollup;
 pub(crate) mod task;
 pub(crate) mod task_run;
