@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_mesh::{ConfigError, TelemetryConfig, config};
+use aegis_mesh::{ConfigError, PlainVariable, ServiceConfig, TelemetryConfig, config};
 use serde::{Deserialize, Serialize};
 
 use crate::args::UpArgs;
@@ -44,7 +44,8 @@ impl MeshConfig {
     /// A file that cannot be read, an unknown key, a value that cannot be.
     pub(crate) fn load(args: &UpArgs) -> Result<Self, ConfigError> {
         let environment = aegis_mesh::service::environment();
-        let mut config: Self = config::load("up", args.config.as_deref(), environment)?;
+        let file = args.config.as_deref();
+        let mut config: Self = config::load_with("up", &plain_variables(), file, environment)?;
         if let Some(data_dir) = &args.data_dir {
             config.data_dir.clone_from(data_dir);
         }
@@ -80,6 +81,12 @@ impl MeshConfig {
             self.catalog.data_dir = data_dir.join("catalog");
         }
     }
+}
+
+/// Variables of services, which set the same keys here.
+fn plain_variables() -> Vec<PlainVariable> {
+    let artifact = aegis_artifact::Config::plain_variables();
+    artifact.iter().map(|v| v.within("artifact")).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! The artifact service's configuration.
 
+mod minio;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aegis_mesh::{ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
+use aegis_mesh::{
+    ClientConfig, ConfigError, PlainVariable, Secret, ServerConfig, ServiceConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
+pub use self::minio::{MinioConfig, PLAIN_VARIABLES, StorageBackend};
 use crate::domain::compose::ComposeLimits;
 use crate::domain::upload::UploadLimits;
 
@@ -26,6 +31,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Objects lie in `objects` of this folder, uploads under way in `uploads`. One process's alone.
     pub data_dir: PathBuf,
+    /// Where objects lie: `local`, the default, in `objects` of `data_dir`; `minio` in an S3 store.
+    pub storage_backend: StorageBackend,
+    /// The S3 store, used when `storage_backend` is `minio`.
+    pub minio: MinioConfig,
     /// Signs page tokens; all replicas need the same. Unset: a key in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_token_key: Option<Secret>,
@@ -54,6 +63,8 @@ impl Default for Config {
             catalog: ClientConfig::at(DEFAULT_CATALOG),
             telemetry: TelemetryConfig::default(),
             data_dir: PathBuf::from("data/artifact"),
+            storage_backend: StorageBackend::default(),
+            minio: MinioConfig::default(),
             page_token_key: None,
             max_upload_bytes: 8 << 30,
             max_uploads: 64,
@@ -71,6 +82,10 @@ impl ServiceConfig for Config {
         &self.telemetry
     }
 
+    fn plain_variables() -> &'static [PlainVariable] {
+        PLAIN_VARIABLES
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.catalog.validate("catalog")?;
@@ -84,6 +99,9 @@ impl Config {
     /// # Errors
     /// Names the key and its range.
     pub fn validate_own(&self) -> Result<(), ConfigError> {
+        if self.storage_backend == StorageBackend::Minio {
+            self.minio.validate()?;
+        }
         let ranges = [
             ("max_upload_bytes", self.max_upload_bytes, 1, 1 << 50),
             ("max_uploads", self.max_uploads as u64, 1, 10_000),
