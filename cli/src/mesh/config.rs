@@ -112,6 +112,22 @@ mod tests {
     }
 
     #[test]
+    fn the_plain_variables_of_a_service_set_its_keys() {
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let environment = [
+            variable("STORAGE_BACKEND", "minio"),
+            variable("MINIO_BUCKET", "reports"),
+            variable("AEGIS_UP__ARTIFACT__MINIO__REGION", "eu-central-1"),
+        ];
+        let plain = plain_variables();
+        let config: MeshConfig = config::load_with("up", &plain, None, environment).unwrap();
+        assert_eq!(config.artifact.minio.bucket, "reports");
+        assert_eq!(config.artifact.minio.region, "eu-central-1");
+        let dumped = config::dump(&config).unwrap();
+        assert!(dumped.contains("storage_backend = \"minio\""), "{dumped}");
+    }
+
+    #[test]
     fn an_unknown_key_is_refused() {
         let variable = ("AEGIS_UP__GARAK_RUNNER__SLOT".to_owned(), "2".to_owned());
         let error = config::load::<MeshConfig>("up", None, [variable]).unwrap_err();

@@ -168,4 +168,73 @@ mod tests {
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains("max_uploads is 0"), "{error}");
     }
+
+    fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let env = variables
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        aegis_mesh::config::load_with("artifact", Config::plain_variables(), None, env)
+    }
+
+    #[test]
+    fn the_plain_variables_choose_the_store() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{hunter2}\n").unwrap();
+        let config = load(&[
+            ("STORAGE_BACKEND", "minio"),
+            ("MINIO_ENDPOINT", "minio:9000"),
+            ("MINIO_ACCESS_KEY", "[aegis"),
+            ("MINIO_SECRET_KEY_FILE", file.path().to_str().unwrap()),
+            ("MINIO_BUCKET", "reports"),
+            ("MINIO_REGION", ""),
+        ]);
+        let config = config.unwrap();
+        config.validate().unwrap();
+        assert_eq!(config.storage_backend, StorageBackend::Minio);
+        let place = config.minio.place().unwrap();
+        assert!(!place.base.https && place.base.host() == "minio");
+        assert_eq!(place.bucket.as_str(), "reports");
+        assert_eq!(place.base.region.as_str(), "us-east-1");
+        assert_eq!(place.access_key.expose(), "[aegis");
+        assert_eq!(place.secret_key.expose(), "{hunter2}");
+        let shown = format!("{config:?} {}", aegis_mesh::config::dump(&config).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_derived_variable_wins_over_the_plain_one() {
+        for order in [[0, 1], [1, 0]] {
+            let both = [
+                ("MINIO_BUCKET", "plain"),
+                ("AEGIS_ARTIFACT__MINIO__BUCKET", "derived"),
+            ];
+            let config = load(&order.map(|n| both[n])).unwrap();
+            assert_eq!(config.minio.bucket, "derived");
+        }
+    }
+
+    #[test]
+    fn what_the_store_lacks_is_named() {
+        let minio = [("STORAGE_BACKEND", "minio")];
+        let keys = [("MINIO_ACCESS_KEY", "a"), ("MINIO_SECRET_KEY", "b")];
+        let bad = [
+            ([keys[1]].to_vec(), "MINIO_ACCESS_KEY"),
+            ([keys[0]].to_vec(), "MINIO_SECRET_KEY"),
+            (
+                [keys[0], keys[1], ("MINIO_ENDPOINT", "ftp://x")].to_vec(),
+                "MINIO_ENDPOINT",
+            ),
+            (
+                [keys[0], keys[1], ("MINIO_BUCKET", "No_Bucket!")].to_vec(),
+                "MINIO_BUCKET",
+            ),
+        ];
+        for (variables, named) in bad {
+            let config = load(&[&minio[..], &variables].concat()).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let error = load(&[("STORAGE_BACKEND", "s3")]).unwrap_err().to_string();
+        assert!(error.contains("STORAGE_BACKEND"), "{error}");
+    }
 }

@@ -6,3 +6,5 @@ mod contract;
 mod links;
 mod listing;
 mod rights;
+mod room;
+mod tls;
