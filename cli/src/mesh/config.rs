@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_mesh::{ConfigError, ServiceConfig, TelemetryConfig, config};
+use aegis_mesh::{ConfigError, PlainVariable, ServiceConfig, TelemetryConfig, config};
 use serde::{Deserialize, Serialize};
 
 use crate::args::UpArgs;
@@ -43,8 +43,9 @@ impl MeshConfig {
     /// # Errors
     /// A file that cannot be read, an unknown key, a value that cannot be.
     pub(crate) fn load(args: &UpArgs) -> Result<Self, ConfigError> {
-        let environment = aliased(aegis_mesh::service::environment());
-        let mut config: Self = config::load("up", args.config.as_deref(), environment)?;
+        let environment = aegis_mesh::service::environment();
+        let file = args.config.as_deref();
+        let mut config: Self = config::load_with("up", &plain_variables(), file, environment)?;
         if let Some(data_dir) = &args.data_dir {
             config.data_dir.clone_from(data_dir);
         }
@@ -82,12 +83,14 @@ impl MeshConfig {
     }
 }
 
-/// The variables that a service of its own knows by other programs' names hold here, too.
-fn aliased(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> impl IntoIterator<Item = (String, String)> {
-    let catalog = format!("{}CATALOG__", config::prefix("up"));
-    config::with_aliases(&catalog, aegis_catalog::Config::ALIASES, environment)
+/// Variables of services, which set the same keys here.
+fn plain_variables() -> Vec<PlainVariable> {
+    let artifact = aegis_artifact::Config::plain_variables().iter();
+    let catalog = aegis_catalog::Config::plain_variables().iter();
+    let artifact = artifact.map(|v| v.within("artifact"));
+    artifact
+        .chain(catalog.map(|v| v.within("catalog")))
+        .collect()
 }
 
 #[cfg(test)]
@@ -98,7 +101,8 @@ mod tests {
     fn database_url_selects_the_database() {
         let set = |name: &str, url: &str| (name.to_owned(), url.to_owned());
         let url = |environment: Vec<(String, String)>| {
-            let config: MeshConfig = config::load("up", None, aliased(environment)).unwrap();
+            let config: MeshConfig =
+                config::load_with("up", &plain_variables(), None, environment).unwrap();
             let url = config.catalog.database_url;
             url.map(|url| url.expose().to_owned())
         };
@@ -125,6 +129,22 @@ mod tests {
             seen += 1;
         }
         assert!(seen >= 15, "{seen}");
+    }
+
+    #[test]
+    fn the_plain_variables_of_a_service_set_its_keys() {
+        let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let environment = [
+            variable("STORAGE_BACKEND", "minio"),
+            variable("MINIO_BUCKET", "reports"),
+            variable("AEGIS_UP__ARTIFACT__MINIO__REGION", "eu-central-1"),
+        ];
+        let plain = plain_variables();
+        let config: MeshConfig = config::load_with("up", &plain, None, environment).unwrap();
+        assert_eq!(config.artifact.minio.bucket, "reports");
+        assert_eq!(config.artifact.minio.region, "eu-central-1");
+        let dumped = config::dump(&config).unwrap();
+        assert!(dumped.contains("storage_backend = \"minio\""), "{dumped}");
     }
 
     #[test]

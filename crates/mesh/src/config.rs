@@ -2,6 +2,7 @@
 //! before it, key by key. A key that nobody knows is refused, with where it came from.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
@@ -81,6 +82,19 @@ pub fn load<T>(
 where
     T: DeserializeOwned + Serialize + Default,
 {
+    load_with(service, &[], file, env)
+}
+
+/// As [`load`], with keys that have plain variables besides the derived ones. The derived one wins.
+pub fn load_with<T>(
+    service: &str,
+    plain: &[PlainVariable],
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+) -> Result<T, ConfigError>
+where
+    T: DeserializeOwned + Serialize + Default,
+{
     let mut layers = Config::builder().add_source(defaults::<T>()?);
     let mut origins = Origins::default();
     if let Some(path) = file {
@@ -88,11 +102,62 @@ where
         origins.add_file(path, &text)?;
         layers = layers.add_source(File::from_str(&text, FileFormat::Toml));
     }
-    let variables = Variables::read(service, env)?;
+    let variables = Variables::read(service, plain, env)?;
     origins.add_variables(&variables);
     let merged = layers.add_source(variables).build();
     let merged = merged.map_err(|e| ConfigError::invalid(e.to_string()))?;
     deserialize(merged, &origins)
+}
+
+/// A variable whose name is not derived from its key: one that other programs use too.
+#[derive(Debug, Clone)]
+pub struct PlainVariable {
+    /// The variable.
+    pub name: &'static str,
+    /// The key that it sets, dotted.
+    pub key: Cow<'static, str>,
+    is_file: bool,
+}
+
+impl PlainVariable {
+    /// Its text is the value, whatever it begins with.
+    pub const fn text(name: &'static str, key: &'static str) -> Self {
+        Self {
+            name,
+            key: Cow::Borrowed(key),
+            is_file: false,
+        }
+    }
+
+    /// Its text is the path of a file that has the value, which is a secret.
+    pub const fn file(name: &'static str, key: &'static str) -> Self {
+        Self {
+            name,
+            key: Cow::Borrowed(key),
+            is_file: true,
+        }
+    }
+
+    /// The same variable where the key lies in a table.
+    #[must_use]
+    pub fn within(&self, table: &str) -> Self {
+        Self {
+            key: format!("{table}.{}", self.key).into(),
+            ..self.clone()
+        }
+    }
+
+    fn read(&self, text: &str) -> Variable {
+        let value = match self.is_file {
+            true => Value::new(None, Map::from_iter([("file".to_owned(), text)])),
+            false => Value::new(None, text),
+        };
+        Variable {
+            name: self.name.to_owned(),
+            key: self.key.clone().into_owned(),
+            value,
+        }
+    }
 }
 
 /// The configuration as TOML, with secrets masked.
@@ -103,23 +168,6 @@ pub fn dump<T: Serialize>(config: &T) -> Result<String, ConfigError> {
 /// The prefix of a service's variables: `AEGIS_GARAK_RUNNER__` for `garak-runner`.
 pub fn prefix(service: &str) -> String {
     format!("AEGIS_{}__", service.to_uppercase().replace('-', "_"))
-}
-
-/// The environment, with what other programs' variables say under the names of ours: `DATABASE_URL`
-/// as `AEGIS_CATALOG__DATABASE_URL`, unless that is set itself. An empty one says nothing.
-pub fn with_aliases(
-    prefix: &str,
-    aliases: &[(&str, &str)],
-    env: impl IntoIterator<Item = (String, String)>,
-) -> BTreeMap<String, String> {
-    let mut env: BTreeMap<String, String> = env.into_iter().collect();
-    for (alias, key) in aliases {
-        let name = format!("{prefix}{}", key.to_uppercase().replace('.', "__"));
-        if let Some(value) = env.get(*alias).filter(|value| !value.is_empty()).cloned() {
-            env.entry(name).or_insert(value);
-        }
-    }
-    env
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -249,19 +297,24 @@ struct Variable {
 impl Variables {
     fn read(
         service: &str,
+        plain: &[PlainVariable],
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let prefix = prefix(service);
         let mut variables = Vec::new();
         for (name, text) in env {
             let Some(rest) = name.strip_prefix(&prefix) else {
+                let known = plain.iter().find(|variable| variable.name == name);
+                // Compose files set variables that nobody gave a value to the empty text.
+                variables.extend(known.filter(|_| !text.is_empty()).map(|v| v.read(&text)));
                 continue;
             };
             let key = rest.to_lowercase().replace("__", ".");
             let value = value(&name, &text)?;
             variables.push(Variable { name, key, value });
         }
-        variables.sort_by(|a, b| a.key.cmp(&b.key));
+        // The last of a key holds: the derived one.
+        variables.sort_by_key(|v: &Variable| (v.key.clone(), v.name.starts_with(&prefix)));
         Ok(Self(variables))
     }
 }

@@ -33,7 +33,7 @@ mod resend;
 
 pub use channel::{ClientConfig, LocalSlot, MeshChannel};
 pub use clock::{Clock, ManualClock};
-pub use config::ConfigError;
+pub use config::{ConfigError, PlainVariable};
 pub use context::{CallContext, with_context};
 pub use error::{Code, Error, Result};
 pub use health::Health;

@@ -7,7 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
 
 use crate::{
-    ConfigError, Error, Result, Shutdown, TelemetryConfig, config, shutdown, spawn, telemetry,
+    ConfigError, Error, PlainVariable, Result, Shutdown, TelemetryConfig, config, shutdown, spawn,
+    telemetry,
 };
 
 /// The exit code of a bad configuration (EX_USAGE of sysexits.h).
@@ -15,12 +16,13 @@ pub const EXIT_CONFIG: u8 = 64;
 
 /// A service's whole configuration. Needs `#[serde(default)]` on it and on the tables in it.
 pub trait ServiceConfig: DeserializeOwned + Serialize + Default {
-    /// Variables that other programs know too, and the key that each sets: `("DATABASE_URL",
-    /// "database_url")`. The service's own variable of a key comes first.
-    const ALIASES: &'static [(&'static str, &'static str)] = &[];
-
     /// What is logged and where traces go.
     fn telemetry(&self) -> &TelemetryConfig;
+
+    /// Variables that set keys of it besides the derived ones.
+    fn plain_variables() -> &'static [PlainVariable] {
+        &[]
+    }
 
     /// Refuses values that do not go together, before anything is bound or opened; at the least
     /// [`crate::ServerConfig::validate`].
@@ -101,8 +103,8 @@ where
 
 /// Loads and checks; `None` if it was only to be shown.
 fn prepare<T: ServiceConfig>(service: &str, args: &ServiceArgs) -> Result<Option<T>, ConfigError> {
-    let environment = config::with_aliases(&config::prefix(service), T::ALIASES, environment());
-    let config: T = config::load(service, args.config.as_deref(), environment)?;
+    let (plain, file) = (T::plain_variables(), args.config.as_deref());
+    let config: T = config::load_with(service, plain, file, environment())?;
     config.validate()?;
     if args.dump_config {
         print!("{}", config::dump(&config)?);

@@ -1,11 +1,16 @@
 //! The artifact service's configuration.
 
+mod minio;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aegis_mesh::{ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
+use aegis_mesh::{
+    ClientConfig, ConfigError, PlainVariable, Secret, ServerConfig, ServiceConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
+pub use self::minio::{MinioConfig, PLAIN_VARIABLES, StorageBackend};
 use crate::domain::compose::ComposeLimits;
 use crate::domain::upload::UploadLimits;
 
@@ -26,6 +31,10 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Objects lie in `objects` of this folder, uploads under way in `uploads`. One process's alone.
     pub data_dir: PathBuf,
+    /// Where objects lie: `local`, the default, in `objects` of `data_dir`; `minio` in an S3 store.
+    pub storage_backend: StorageBackend,
+    /// The S3 store, used when `storage_backend` is `minio`.
+    pub minio: MinioConfig,
     /// Signs page tokens; all replicas need the same. Unset: a key in `data_dir`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_token_key: Option<Secret>,
@@ -54,6 +63,8 @@ impl Default for Config {
             catalog: ClientConfig::at(DEFAULT_CATALOG),
             telemetry: TelemetryConfig::default(),
             data_dir: PathBuf::from("data/artifact"),
+            storage_backend: StorageBackend::default(),
+            minio: MinioConfig::default(),
             page_token_key: None,
             max_upload_bytes: 8 << 30,
             max_uploads: 64,
@@ -71,6 +82,10 @@ impl ServiceConfig for Config {
         &self.telemetry
     }
 
+    fn plain_variables() -> &'static [PlainVariable] {
+        PLAIN_VARIABLES
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.catalog.validate("catalog")?;
@@ -84,6 +99,9 @@ impl Config {
     /// # Errors
     /// Names the key and its range.
     pub fn validate_own(&self) -> Result<(), ConfigError> {
+        if self.storage_backend == StorageBackend::Minio {
+            self.minio.validate()?;
+        }
         let ranges = [
             ("max_upload_bytes", self.max_upload_bytes, 1, 1 << 50),
             ("max_uploads", self.max_uploads as u64, 1, 10_000),
@@ -149,5 +167,74 @@ mod tests {
         };
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains("max_uploads is 0"), "{error}");
+    }
+
+    fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let env = variables
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        aegis_mesh::config::load_with("artifact", Config::plain_variables(), None, env)
+    }
+
+    #[test]
+    fn the_plain_variables_choose_the_store() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{hunter2}\n").unwrap();
+        let config = load(&[
+            ("STORAGE_BACKEND", "minio"),
+            ("MINIO_ENDPOINT", "minio:9000"),
+            ("MINIO_ACCESS_KEY", "[aegis"),
+            ("MINIO_SECRET_KEY_FILE", file.path().to_str().unwrap()),
+            ("MINIO_BUCKET", "reports"),
+            ("MINIO_REGION", ""),
+        ]);
+        let config = config.unwrap();
+        config.validate().unwrap();
+        assert_eq!(config.storage_backend, StorageBackend::Minio);
+        let place = config.minio.place().unwrap();
+        assert!(!place.base.https && place.base.host() == "minio");
+        assert_eq!(place.bucket.as_str(), "reports");
+        assert_eq!(place.base.region.as_str(), "us-east-1");
+        assert_eq!(place.access_key.expose(), "[aegis");
+        assert_eq!(place.secret_key.expose(), "{hunter2}");
+        let shown = format!("{config:?} {}", aegis_mesh::config::dump(&config).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_derived_variable_wins_over_the_plain_one() {
+        for order in [[0, 1], [1, 0]] {
+            let both = [
+                ("MINIO_BUCKET", "plain"),
+                ("AEGIS_ARTIFACT__MINIO__BUCKET", "derived"),
+            ];
+            let config = load(&order.map(|n| both[n])).unwrap();
+            assert_eq!(config.minio.bucket, "derived");
+        }
+    }
+
+    #[test]
+    fn what_the_store_lacks_is_named() {
+        let minio = [("STORAGE_BACKEND", "minio")];
+        let keys = [("MINIO_ACCESS_KEY", "a"), ("MINIO_SECRET_KEY", "b")];
+        let bad = [
+            ([keys[1]].to_vec(), "MINIO_ACCESS_KEY"),
+            ([keys[0]].to_vec(), "MINIO_SECRET_KEY"),
+            (
+                [keys[0], keys[1], ("MINIO_ENDPOINT", "ftp://x")].to_vec(),
+                "MINIO_ENDPOINT",
+            ),
+            (
+                [keys[0], keys[1], ("MINIO_BUCKET", "No_Bucket!")].to_vec(),
+                "MINIO_BUCKET",
+            ),
+        ];
+        for (variables, named) in bad {
+            let config = load(&[&minio[..], &variables].concat()).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        let error = load(&[("STORAGE_BACKEND", "s3")]).unwrap_err().to_string();
+        assert!(error.contains("STORAGE_BACKEND"), "{error}");
     }
 }

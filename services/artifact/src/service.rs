@@ -17,7 +17,7 @@ use aegis_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
-use crate::config::Config;
+use crate::config::{Config, StorageBackend};
 use crate::domain::attempts::Attempts;
 use crate::domain::compose::Composer;
 use crate::domain::download::Downloads;
@@ -25,7 +25,8 @@ use crate::domain::registry::Registry;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
 use crate::grpc::{ArtifactApi, CatalogRegistry, ReportApi};
-use crate::store::{LocalStore, ObjectStore};
+use crate::store::{LocalStore, ObjectStore, S3Store};
+use crate::watch;
 
 const COMPOSE: &str = "/aegis.internal.artifact.v1.ArtifactService/ComposeReport";
 
@@ -36,7 +37,7 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// `catalog` serves ArtifactRegistryService. Objects lie in the configured directory.
+    /// `catalog` serves ArtifactRegistryService. Objects lie where the configuration says.
     pub fn new(catalog: MeshChannel) -> Self {
         Self {
             catalog,
@@ -55,7 +56,20 @@ impl Deps {
 pub struct Running {
     routes: Routes,
     health: Health,
+    jobs: Jobs,
+}
+
+/// What the service does besides answering.
+struct Jobs {
     sweeper: TaskHandle<()>,
+    watch: TaskHandle<()>,
+}
+
+impl Jobs {
+    async fn stopped(self) -> Result<()> {
+        let watch = self.watch.await;
+        self.sweeper.await.and(watch)
+    }
 }
 
 impl Running {
@@ -64,17 +78,17 @@ impl Running {
         self.routes.clone()
     }
 
-    /// Its health: serving from the start.
+    /// Its health: serving while its object store can be used, a directory from the start.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Waits until its background job is over, which follows the shutdown at once.
+    /// Waits until its background jobs are over, which follows the shutdown at once.
     ///
     /// # Errors
     /// INTERNAL when it ended otherwise.
     pub async fn stopped(self) -> Result<()> {
-        self.sweeper.await
+        self.jobs.stopped().await
     }
 }
 
@@ -84,13 +98,12 @@ impl Running {
 /// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_IN_USE or DATA_DIR_UNUSABLE.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
     config.validate_own()?;
-    let (server, sweeper) = assemble(config, deps, shutdown).await?;
+    let (server, jobs) = assemble(config, deps, shutdown).await?;
     let health = server.health();
-    health.set_serving();
     Ok(Running {
         routes: server.into_routes()?,
         health,
-        sweeper,
+        jobs,
     })
 }
 
@@ -103,19 +116,21 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     config.validate()?;
     let deps = Deps::new(MeshChannel::connect(&config.catalog)?);
     let listener = listen(config.server.listen).await?;
-    let (server, sweeper) = assemble(config, deps, shutdown.clone()).await?;
-    server.health().set_serving();
+    let (server, jobs) = assemble(config, deps, shutdown.clone()).await?;
     server.serve(listener, shutdown).await?;
-    sweeper.await
+    jobs.stopped().await
 }
 
-async fn assemble(
-    config: Config,
-    deps: Deps,
-    shutdown: Shutdown,
-) -> Result<(MeshServer, TaskHandle<()>)> {
+async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(MeshServer, Jobs)> {
     let data_dir = config.data_dir.clone();
-    let own_store = deps.store.is_none();
+    let given = match (deps.store, config.storage_backend) {
+        (Some(given), _) => Some(given),
+        (None, StorageBackend::Local) => None,
+        (None, StorageBackend::Minio) => {
+            Some(Arc::new(S3Store::open(&config.minio)?) as Arc<dyn ObjectStore>)
+        }
+    };
+    let own_store = given.is_none();
     let opened = blocking("open", move || DataDir::open(&data_dir, own_store)).await?;
     let data_dir = opened?;
     let tokens = config.page_token_key.as_ref().map(PageTokens::from_secret);
@@ -124,8 +139,7 @@ async fn assemble(
         .store
         .map(|store| Arc::new(store) as Arc<dyn ObjectStore>);
     // One of the two is there: the directory was opened because no other store was given.
-    let store = deps
-        .store
+    let store = given
         .or(local)
         .ok_or_else(|| Error::internal("no object store"))?;
     let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
@@ -138,7 +152,7 @@ async fn assemble(
     let composer = Composer::new(r, s, scratch, config.compose_limits());
     let (r, s) = rows();
     let attempts = Attempts::new(r, s);
-    let downloads = Downloads::new(registry, store);
+    let downloads = Downloads::new(registry, Arc::clone(&store));
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
     let report_api = ReportServiceServer::new(ReportApi::new(attempts, downloads, tokens));
@@ -153,9 +167,15 @@ async fn assemble(
     let period = Duration::from_secs(config.sweep_seconds);
     let sweeper = spawn(
         "upload-sweeper",
-        sweep(uploads, period, data_dir.lock, shutdown),
+        sweep(uploads, period, data_dir.lock, shutdown.clone()),
     );
-    Ok((server, sweeper))
+    let health = server.health();
+    // A directory is looked at before anybody asks; a store elsewhere may take its time.
+    if own_store {
+        health.set_serving();
+    }
+    let watch = spawn("store-watch", watch::watch(store, health, shutdown));
+    Ok((server, Jobs { sweeper, watch }))
 }
 
 /// Collects uploads whose time is over. Holds the directory's lock as long as the service works.

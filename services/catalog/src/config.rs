@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use aegis_mesh::{ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
+use aegis_mesh::{
+    ConfigError, PlainVariable, Secret, ServerConfig, ServiceConfig, TelemetryConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{DatabaseOptions, Location, Retention};
@@ -65,10 +67,13 @@ impl Default for Config {
 }
 
 impl ServiceConfig for Config {
-    const ALIASES: &'static [(&'static str, &'static str)] = &[("DATABASE_URL", "database_url")];
-
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn plain_variables() -> &'static [PlainVariable] {
+        const URL: &[PlainVariable] = &[PlainVariable::text("DATABASE_URL", "database_url")];
+        URL
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -37,8 +37,9 @@ pub async fn deposit(
     artifact: &StoredArtifact,
     sealed: &mut Sealed,
 ) -> Result<()> {
-    keep(store, &artifact.key.index(), &mut sealed.index).await?;
-    keep(store, &artifact.key, &mut sealed.content).await?;
+    keep(store, &artifact.key.index(), &mut sealed.index, None).await?;
+    let known = Some(&sealed.checksum);
+    keep(store, &artifact.key, &mut sealed.content, known).await?;
     if store.stat(&artifact.key).await? != Some(sealed.checksum.size) {
         return Err(fault::corrupt(
             artifact,
@@ -55,11 +56,16 @@ async fn keep(
     store: &dyn ObjectStore,
     key: &ObjectKey,
     file: &mut Option<ScratchFile>,
+    known: Option<&Checksum>,
 ) -> Result<()> {
     let Some(scratch) = file else {
         return Ok(());
     };
-    match store.put(key, scratch.path()).await {
+    let put = match known {
+        Some(known) => store.put_known(key, scratch.path(), known).await,
+        None => store.put(key, scratch.path()).await,
+    };
+    match put {
         // An earlier try was not awaited to its end, but came to it.
         Err(StoreError::NotFound) if store.stat(key).await?.is_some() => {}
         done => done?,

@@ -106,6 +106,11 @@ impl ObjectStore for LocalStore {
         self.run("store-list", move |root| list(root, &prefix, &after, limit))
             .await
     }
+
+    async fn check(&self) -> Result<()> {
+        self.run("store-check", |root| fs::read_dir(root).map(drop))
+            .await
+    }
 }
 
 fn read_at(file: &File, range: Range<u64>) -> io::Result<Bytes> {

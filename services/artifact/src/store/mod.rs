@@ -1,6 +1,7 @@
 //! Where bytes lie.
 
 mod local;
+mod s3;
 
 use std::io;
 use std::ops::Range;
@@ -14,11 +15,16 @@ use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 
 pub use self::local::LocalStore;
+pub use self::s3::{S3Store, UnfinishedUpload};
+use crate::domain::checksum::Checksum;
 use crate::domain::key::ObjectKey;
 
 /// Room is not made at once.
 const RETRY_FULL: Duration = Duration::from_secs(10);
 const RETRY_DOWN: Duration = Duration::from_secs(1);
+/// Which settings it can be.
+const REFUSED_HINT: &str = "check artifact.minio.access_key, secret_key and bucket (MINIO_ACCESS_KEY, \
+     MINIO_SECRET_KEY, MINIO_BUCKET) and what that key may do; docs/object-store.md lists what is needed";
 
 /// Why a store could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +38,10 @@ pub enum StoreError {
     /// No room is left.
     #[error("the store is full")]
     Full,
+    /// The store answers, and will not do it: wrong credentials, too few permissions, no bucket.
+    /// Its words, without any secret.
+    #[error("the object store refuses it: {0}")]
+    Refused(String),
     /// The store does not work, or not now.
     #[error("{0}")]
     Io(#[source] io::Error),
@@ -63,6 +73,13 @@ impl From<StoreError> for Error {
             )
             .with("dependency", "object store")
             .hint("free space where the artifacts lie; uploads go on by themselves"),
+            StoreError::Refused(why) => {
+                tracing::error!(%why, "the object store refuses what it is asked");
+                let message = format!("the object store refuses it: {why}");
+                Self::unavailable("STORAGE_REFUSED", message, RETRY_FULL)
+                    .with("dependency", "object store")
+                    .hint(REFUSED_HINT)
+            }
             StoreError::Io(source) => {
                 tracing::warn!(error = %source, "the object store does not work");
                 Self::unavailable(
@@ -98,6 +115,12 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// returns they survive a loss of power. The file may be gone afterwards, or not.
     async fn put(&self, key: &ObjectKey, file: &Path) -> Result<()>;
 
+    /// As [`Self::put`], of a file whose checksum is known. A store that keeps a checksum beside
+    /// its objects need not read the file for it first, and refuses a file that became another.
+    async fn put_known(&self, key: &ObjectKey, file: &Path, _known: &Checksum) -> Result<()> {
+        self.put(key, file).await
+    }
+
     /// Exactly the bytes of `range`, in chunks of 256 KiB at most.
     /// [`StoreError::EndsEarly`] comes where an object ends before the range does.
     async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<ByteStream>;
@@ -108,8 +131,36 @@ pub trait ObjectStore: Send + Sync + 'static {
     /// Removes an object. One that is not there is removed already.
     async fn delete(&self, key: &ObjectKey) -> Result<()>;
 
-    /// Up to `limit` objects whose keys begin with `prefix` and come after `after`, by key.
+    /// Up to `limit` objects whose keys begin with `prefix` and come after the object `after`.
+    ///
+    /// Walked page by page, with the last key of each page as the next `after`, it gives each object
+    /// once that was there all the time, also when `after` is deleted in between. A directory, and S3
+    /// as its documentation has it, go by the bytes of the key. SeaweedFS goes by path, as if `/` came
+    /// before all other characters (`a/1`, then `a-1`): do not compare keys with the order.
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Object>>;
+
+    /// A link by which whoever has it can get the object for `ttl` (1 second to 7 days), named
+    /// `file_name` and of type `media_type`; `None` from a store that gives none. It is made without
+    /// asking the store, so it may lead nowhere.
+    async fn link(
+        &self,
+        _key: &ObjectKey,
+        _file_name: &str,
+        _media_type: &str,
+        _ttl: Duration,
+    ) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    /// Whether the store can be used now; makes what it needs first, such as its bucket.
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Removes what uploads left that nobody works on any more, in the store itself; how many.
+    async fn tidy(&self) -> Result<usize> {
+        Ok(0)
+    }
 }
 
 /// Reads a range into memory; the caller bounds it.

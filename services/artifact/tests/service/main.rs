@@ -3,6 +3,7 @@
 mod attempts;
 mod composing;
 mod downloads;
+mod on_s3;
 mod refusals;
 mod stores;
 mod support;

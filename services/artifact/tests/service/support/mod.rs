@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aegis_artifact::config::StorageBackend;
 use aegis_artifact::store::LocalStore;
 use aegis_artifact::{Config, Deps, Running, start};
 use aegis_mesh::{
@@ -64,7 +65,11 @@ impl Service {
         let mut config = config(folder.path());
         change(&mut config);
         let store = Watched::new(LocalStore::open(&folder.path().join("objects")).unwrap());
-        let deps = Deps::new(catalog.channel()).with_store(Arc::new(store.clone()));
+        let deps = Deps::new(catalog.channel());
+        let deps = match config.storage_backend {
+            StorageBackend::Local => deps.with_store(Arc::new(store.clone())),
+            StorageBackend::Minio => deps,
+        };
         let shutdown = Shutdown::new();
         let running = start(config, deps, shutdown.clone()).await.unwrap();
         let channel = MeshChannel::local(running.routes());
@@ -77,6 +82,10 @@ impl Service {
             shutdown,
             running,
         }
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.running.health().is_serving()
     }
 
     pub(crate) fn path(&self, object_key: &str) -> PathBuf {

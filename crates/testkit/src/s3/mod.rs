@@ -1,0 +1,154 @@
+//! Throw-away S3 servers: SeaweedFS, and JuiceFS's gateway, which speaks as MinIO does.
+
+mod juicefs;
+pub mod policy;
+mod seaweedfs;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use crate::guard::Guarded;
+
+/// How long a server may take to come up on a busy machine.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Credentials of one who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keys {
+    /// Access key.
+    pub access: &'static str,
+    /// Secret key.
+    pub secret: &'static str,
+}
+
+/// May do everything.
+const ADMIN: Keys = Keys {
+    access: "aegis-admin",
+    secret: "admin-secret",
+};
+
+/// A running server without any data worth keeping.
+#[derive(Debug)]
+pub struct S3Server {
+    address: SocketAddr,
+    _guard: Guarded,
+}
+
+impl S3Server {
+    /// The SeaweedFS of this process; started by the first who asks. It knows the identities of
+    /// [`policy`].
+    ///
+    /// # Panics
+    /// When there is no `weed` (`make tools`, or set `AEGIS_S3_BIN` to its folder), or it does not
+    /// start. A test that needs it cannot go on.
+    pub fn seaweedfs() -> &'static Self {
+        static SHARED: OnceLock<S3Server> = OnceLock::new();
+        SHARED.get_or_init(|| started("SeaweedFS", seaweedfs::start(None)))
+    }
+
+    /// The JuiceFS gateway of this process; started by the first who asks.
+    ///
+    /// # Panics
+    /// As [`Self::seaweedfs`]; its program is `juicefs`.
+    pub fn juicefs() -> &'static Self {
+        static SHARED: OnceLock<S3Server> = OnceLock::new();
+        SHARED.get_or_init(|| started("JuiceFS", juicefs::start()))
+    }
+
+    /// A SeaweedFS of its own that speaks TLS.
+    ///
+    /// # Panics
+    /// As [`Self::seaweedfs`].
+    pub fn seaweedfs_with_tls(certificate_pem: &str, key_pem: &str) -> Self {
+        let tls = Some((certificate_pem, key_pem));
+        started("SeaweedFS with TLS", seaweedfs::start(tls))
+    }
+
+    /// Where it listens, on loopback.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL, without TLS.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Credentials that may do everything.
+    pub fn admin(&self) -> Keys {
+        ADMIN
+    }
+}
+
+fn started(name: &str, server: io::Result<S3Server>) -> S3Server {
+    match server {
+        Ok(server) => server,
+        Err(error) => panic!("no {name} for the tests: {error}"),
+    }
+}
+
+/// A server's program: of `AEGIS_S3_BIN`, or of what `make tools` installed.
+fn program(name: &str) -> io::Result<PathBuf> {
+    let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/s3/bin");
+    let named = std::env::var_os("AEGIS_S3_BIN").map(PathBuf::from);
+    named
+        .into_iter()
+        .chain([installed])
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+        .ok_or_else(|| {
+            let hint = "run `make tools`, or set AEGIS_S3_BIN to its folder";
+            io::Error::other(format!("found no {name}; {hint}"))
+        })
+}
+
+/// Waits until `is_ready`.
+fn wait(guard: &Guarded, mut is_ready: impl FnMut() -> bool) -> io::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while !is_ready() {
+        if Instant::now() > deadline {
+            let folder = guard.folder().display();
+            return Err(io::Error::other(format!("{folder}: {}", guard.log())));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The whole answer to a plain GET, empty when there is none.
+fn get(port: u16, path: &str) -> String {
+    let ask = || -> io::Result<String> {
+        let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(connection, "GET {path} HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn servers_refuse_strangers_and_leave_nothing_behind() {
+        for start in [|| seaweedfs::start(None), juicefs::start] {
+            let server = start().unwrap();
+            let port = server.address().port();
+            let answer = get(port, "/");
+            assert!(answer.contains(" 403 "), "{answer}");
+            let folder = server._guard.folder().to_owned();
+            drop(server);
+            assert!(!folder.is_dir());
+            // The port is free again: nothing listens.
+            TcpListener::bind(("127.0.0.1", port)).unwrap();
+        }
+    }
+}

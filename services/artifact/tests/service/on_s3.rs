@@ -1,0 +1,113 @@
+//! The service with its objects in S3, as it is configured.
+
+use aegis_artifact::Config;
+use aegis_artifact::config::{MinioConfig, StorageBackend};
+use aegis_artifact::store::{ObjectStore, S3Store};
+use aegis_mesh::{Code, Secret};
+use aegis_proto::ids::ScanId;
+use aegis_proto::internal::artifact::v1 as pb;
+use aegis_proto::report::v1::ReadArtifactRequest;
+use aegis_testkit::{Direction, Mishap, Proxy, S3Server};
+use uuid::Uuid;
+
+use crate::support::{Service, call, checksum, digest_line, is, messages, sample, until};
+
+fn bucket_at(endpoint: String, server: &S3Server) -> MinioConfig {
+    MinioConfig {
+        endpoint,
+        access_key: Some(Secret::new(server.admin().access)),
+        secret_key: Some(Secret::new(server.admin().secret)),
+        bucket: format!("t-{}", Uuid::new_v4()),
+        // So that a few megabytes are several parts.
+        part_bytes: 5 << 20,
+        ..MinioConfig::default()
+    }
+}
+
+fn on(minio: &MinioConfig) -> impl FnOnce(&mut Config) + use<> {
+    let minio = minio.clone();
+    |config| {
+        config.storage_backend = StorageBackend::Minio;
+        config.minio = minio;
+    }
+}
+
+async fn download(service: &Service, scan: &str, name: &str) -> Vec<u8> {
+    let request = ReadArtifactRequest {
+        scan_id: scan.to_owned(),
+        name: name.to_owned(),
+        ..Default::default()
+    };
+    let mut client = service.reports.clone();
+    let mut messages = call(client.read_artifact(request)).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(message) = messages.message().await.unwrap() {
+        bytes.extend_from_slice(&message.data);
+    }
+    bytes
+}
+
+/// From the parts of three tasks to the report that is downloaded.
+async fn upload_compose_download(server: &S3Server) {
+    let minio = bucket_at(server.endpoint(), server);
+    let service = Service::with(on(&minio)).await;
+    until("healthy", async || service.is_healthy()).await;
+    let scan = ScanId::generate().to_string();
+    for part in [1, 2, 4] {
+        let report = sample(&format!("part-{part}.report.jsonl"));
+        let hitlog = (part != 2).then(|| sample(&format!("part-{part}.hitlog.jsonl")));
+        service.commit(&scan, &report, hitlog.as_deref()).await;
+    }
+    let lease = service.catalog.lease(&scan);
+    let digest = service.upload(&lease, "digest.json", &digest_line()).await;
+    let request = pb::ComposeReportRequest {
+        lease: Some(lease.clone()),
+        digest_artifact_id: digest.unwrap().artifact_id,
+    };
+    let mut client = service.artifacts.clone();
+    let composed = call(client.compose_report(request)).await.unwrap();
+    service.catalog.commit_report(&composed.artifact_ids, 1);
+
+    let report = download(&service, &scan, "report.jsonl").await;
+    let summary = aegis_report::read(&report[..], aegis_report::Options::default()).unwrap();
+    assert!(summary.run.is_completed && summary.run.has_digest);
+    assert!(!download(&service, &scan, "hitlog.jsonl").await.is_empty());
+    // They lie in the bucket, each with its index, and nothing is left in scratch.
+    let objects = S3Store::open(&minio).unwrap().list("", None, 100).await;
+    let objects = objects.unwrap();
+    let sizes: Vec<u64> = objects.iter().map(|object| object.size).collect();
+    assert!(sizes.contains(&(report.len() as u64)), "{objects:?}");
+    assert_eq!(service.scratch(), 0);
+}
+
+#[tokio::test]
+async fn a_report_is_composed_on_seaweedfs() {
+    upload_compose_download(S3Server::seaweedfs()).await;
+}
+
+#[tokio::test]
+async fn a_report_is_composed_on_juicefs() {
+    upload_compose_download(S3Server::juicefs()).await;
+}
+
+#[tokio::test]
+async fn it_starts_without_its_store_and_is_healthy_when_that_comes() {
+    let server = S3Server::juicefs();
+    let proxy = Proxy::to(server.address());
+    proxy.plan(Direction::Request, 0, Mishap::Cut, usize::MAX);
+    let service = Service::with(on(&bucket_at(proxy.endpoint(), server))).await;
+    until("the store was asked", async || proxy.happened() >= 3).await;
+    assert!(!service.is_healthy());
+    let lease = service.catalog.lease(&ScanId::generate().to_string());
+    let error = service
+        .upload(&lease, "digest.json", b"{}")
+        .await
+        .unwrap_err();
+    is(&error, Code::Unavailable, "DEPENDENCY_DOWN");
+    proxy.behave();
+    until("healthy", async || service.is_healthy()).await;
+    // The bytes are here already, and go on into the store.
+    let upload = service.start_upload(&lease, "digest.json").await.unwrap();
+    let finish = messages(&upload, &lease, 2, b"{}", Some(checksum(b"{}")));
+    assert!(service.write(finish).await.unwrap().complete);
+}

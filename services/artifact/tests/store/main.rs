@@ -1,0 +1,10 @@
+//! One suite over every store: the directory, SeaweedFS, and JuiceFS's gateway.
+
+mod bed;
+mod breaking;
+mod contract;
+mod links;
+mod listing;
+mod rights;
+mod room;
+mod tls;
