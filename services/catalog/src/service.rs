@@ -16,6 +16,7 @@ use aegis_proto::{
         plugin_catalogue_service_server::PluginCatalogueServiceServer,
         scan_store_service_server::ScanStoreServiceServer,
         task_queue_service_server::TaskQueueServiceServer,
+        template_store_service_server::TemplateStoreServiceServer,
     },
     scan::v1::history_service_server::HistoryServiceServer,
 };
@@ -23,7 +24,7 @@ use tonic::service::Routes;
 
 use crate::{
     config::Config,
-    grpc::{Artifacts, Catalogues, History, Scans, Tasks},
+    grpc::{Artifacts, Catalogues, History, Scans, Tasks, Templates},
     store::{Location, Store},
 };
 
@@ -149,6 +150,9 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     let catalogues = Catalogues {
         store: store.clone(),
     };
+    let templates = Templates {
+        store: store.clone(),
+    };
     MeshServer::builder("catalog", limits)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(HistoryServiceServer::new(history), limits))
@@ -158,6 +162,7 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
             ArtifactRegistryServiceServer::new(artifacts),
             limits
         ))
+        .add_service(sized!(TemplateStoreServiceServer::new(templates), limits))
         .add_service(
             PluginCatalogueServiceServer::new(catalogues)
                 .max_decoding_message_size(MAX_CATALOGUE_BYTES)

@@ -13,6 +13,7 @@ pub mod refusal;
 pub mod scan;
 pub mod tally;
 pub mod task;
+pub mod template;
 pub mod verdict;
 mod word;
 

@@ -7,6 +7,7 @@ mod events;
 mod history;
 mod scans;
 mod tasks;
+mod templates;
 mod view;
 mod watch;
 
@@ -15,3 +16,4 @@ pub(crate) use catalogues::Catalogues;
 pub(crate) use history::History;
 pub(crate) use scans::Scans;
 pub(crate) use tasks::Tasks;
+pub(crate) use templates::Templates;
