@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::plugin_name::PluginName;
+use super::{custom_probe::CustomModule, plugin_name::PluginName};
 
 /// Everything a run of one probe is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct ProbeWork {
     pub patience: Duration,
     /// Longest run time.
     pub timeout: Duration,
+    /// Modules that garak is to have.
+    pub custom_probes: Vec<CustomModule>,
 }
 
 /// A garak generator and what it talks to.

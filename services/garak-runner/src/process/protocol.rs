@@ -38,6 +38,8 @@ pub enum JobKind {
     Probe,
     /// Make digest and HTML of a report.
     Report,
+    /// Try out a custom probe's source.
+    Check,
     /// Find out what this installation has.
     Survey,
     /// Name this installation.
