@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from aegis_garak import custom, sandbox
+from aegis_garak import custom, landlock, sandbox
 from aegis_garak.check_source import Findings, TimeIsUpError, examine, problem
 from aegis_garak.events import Events
 from aegis_garak.protocol import Json
@@ -92,7 +92,9 @@ def run(job: Json, _scratch: Path, events: Events) -> None:
     if not trial.fenced:
         raise JobFailed(Failure(Reason.CHECK_FAILED, "its process could not be fenced in"))
     found = _validation(parsed, trial) | {"garak_version": str(garak.__version__)}
-    parsed.output.write_text(json.dumps(found), encoding="utf-8")
+    # Not through a link that the module may have left there.
+    with open(os.open(parsed.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        json.dump(found, file)
     events.result("made", output=str(parsed.output))
 
 
@@ -190,6 +192,8 @@ def _fence(job: CheckJob) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     signal.signal(signal.SIGALRM, _time_is_up)
     signal.setitimer(signal.ITIMER_REAL, job.timeout_seconds)
+    scratch = Path.cwd()
+    landlock.confine((scratch / "home", scratch / "tmp"), (job.source,))
     sandbox.enter()
 
 

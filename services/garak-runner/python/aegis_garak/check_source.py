@@ -22,8 +22,10 @@ from aegis_garak.protocol import Json
 
 MAX_TEXT = 500
 """Characters of a message or a description."""
-_MAX_NAMES = 100
+_MAX_NAMES = 50
 """Tags and detectors that are named of one class."""
+_MAX_BYTES = 512 * 1024
+"""All findings together."""
 _SEED = 0
 
 
@@ -61,6 +63,7 @@ class Findings:
         """Write JSON lines to `pipe`."""
         self._pipe = pipe
         self._left = {"problem": max_problems, "class": max_classes}
+        self._bytes_left = _MAX_BYTES
 
     def stage(self, words: str) -> None:
         """What is tried next, for when it does not come back."""
@@ -83,8 +86,10 @@ class Findings:
         self._send({"done": True})
 
     def _bounded(self, kind: str, body: Json) -> None:
-        if self._left[kind] > 0:
+        size = len(json.dumps(body))
+        if self._left[kind] > 0 and size <= self._bytes_left:
             self._left[kind] -= 1
+            self._bytes_left -= size
             self._send({kind: body})
 
     def _send(self, said: Json) -> None:

@@ -72,6 +72,7 @@ def preload() -> str:
         "check_source",
         "check_plugins",
         "sandbox",
+        "landlock",
         "trials",
         "widths",
         "fingerprint",

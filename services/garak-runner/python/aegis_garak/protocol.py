@@ -10,7 +10,8 @@ Requests
     End of input: every child's session is killed, exit 0.
 
 Replies
-    {"event":"ready","protocol":1,"garak_version":V,"pid":N}
+    {"event":"ready","protocol":1,"garak_version":V,"pid":N,"landlock":N}
+        `landlock` is the kernel's version of it, 0 for none: how children with custom modules are fenced in.
     {"event":"started","id":ID,"pid":N}
     {"event":"child","id":ID,"body":{...}}
     {"event":"ended","id":ID,"exit_code":N|null,"signal":N|null,"max_rss_kb":N,"cpu_seconds":X}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aegis_garak import custom, outcome, parallel, seams, target
+from aegis_garak import custom, landlock, outcome, parallel, seams, target
 from aegis_garak.events import Events, Progress
 from aegis_garak.protocol import Json
 from aegis_garak.reasons import Failure, JobFailed, Reason
@@ -93,6 +93,8 @@ def _existing(path: Path) -> str | None:
 def _run(
     job: ProbeJob, scratch: Path, events: Events, observed: seams.Observed, the_target: target.Target
 ) -> Failure | None:
+    if job.custom_probes:
+        landlock.confine((scratch,), (one.path for one in job.custom_probes))
     failed = custom.provide(job.custom_probes)
     _check_plugins(job, failed)
     try:

@@ -167,6 +167,7 @@ def check(warm: WarmProcess, scratch: Path, source: str | bytes, name: str = "ac
     path = scratch / f"{name}.py"
     path.write_bytes(source if isinstance(source, bytes) else source.encode())
     output = scratch / "validation.json"
+    output.unlink(missing_ok=True)
     job = {"name": name, "source": str(path), "output": str(output), "timeout_seconds": 20, "memory_bytes": 256 << 20}
     result = warm.run("check", scratch, job | changes).result
     assert result["outcome"] == "made", result

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Json, WarmProcess, check
 
+from aegis_garak import landlock
+
 GOOD = '''"""Acme probes"""
 import os, sys, random
 import garak.probes
@@ -228,6 +230,32 @@ def test_names(name: str, reason: str, warm: WarmProcess, tmp_path: Path) -> Non
     assert only(check(warm, tmp_path, GOOD, name))["reason"] == reason
 
 
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("open('/proc/{warm}/environ').read()", "PermissionError"),
+        ("open('/proc/{warm}/mem', 'rb')", "PermissionError"),
+        ("open('{elsewhere}/secret').read()", "PermissionError"),
+        ("open('{elsewhere}/new', 'w')", "PermissionError"),
+        ("os.listdir('{elsewhere}')", "PermissionError"),
+        ("open('{scratch}/acme_leak.py', 'w')", "PermissionError"),
+        ("os.symlink('{elsewhere}/secret', '{scratch}/validation.json')", "PermissionError"),
+        ("open(os.environ['TMPDIR'] + '/x', 'w').write('y') and 1 / 0", "ZeroDivisionError"),
+    ],
+)
+@pytest.mark.skipif(landlock.version() == 0, reason="the kernel has no Landlock")
+def test_files_and_processes_of_others_are_out_of_reach(
+    code: str, says: str, warm: WarmProcess, tmp_path: Path
+) -> None:
+    elsewhere, scratch = tmp_path / "elsewhere", tmp_path / "scratch"
+    for folder in (elsewhere, scratch):
+        folder.mkdir()
+    (elsewhere / "secret").write_text("sk-secret")
+    code = code.format(warm=warm.process.pid, elsewhere=elsewhere, scratch=scratch)
+    problem = only(check(warm, scratch, GOOD + f"\n{code}\n"))
+    assert says in problem["message"] and "sk-secret" not in problem["message"]
+
+
 def test_findings_are_bounded(warm: WarmProcess, tmp_path: Path) -> None:
     classes = "".join(f"class P{n}(garak.probes.Probe):\n    pass\n\n" for n in range(150))
     shout = "print('x' * 50_000_000)\nos.write(1, b'y' * 50_000_000)\nos.write(2, b'z' * 50_000_000)\n"
@@ -238,7 +266,7 @@ def test_findings_are_bounded(warm: WarmProcess, tmp_path: Path) -> None:
     assert all(len(problem["message"]) <= 500 for problem in found["problems"])
     facts = next(one for one in found["classes"] if one["name"] == "acme_leak.Big")
     assert len(facts["description"]) == 500 and len(facts["goal"]) == 500
-    assert "\0" not in facts["goal"] and len(facts["tags"]) == 100
+    assert "\0" not in facts["goal"] and len(facts["tags"]) == 50
     used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert used < 1_000_000
     too_long = check(warm, tmp_path, GOOD + "#" * (256 * 1024))

@@ -6,7 +6,10 @@ import json
 import os
 from pathlib import Path
 
+import pytest
 from conftest import GARAK_PYTHON, Json, Outcome, WarmProcess, evals, probe_job
+
+from aegis_garak import landlock
 
 SOURCE = '''"""Acme's own probes.
 
@@ -76,6 +79,21 @@ def test_a_scan_runs_probe_and_detector(warm: WarmProcess, tmp_path: Path) -> No
     assert cache["probes"]["probes.acme_leak.Leak"]["tags"] == ["owasp:llm06"]
     assert cache["detectors"]["detectors.acme_leak.CodeWord"]["description"] == "Sees the code word"
     assert installed_files() == before
+
+
+@pytest.mark.skipif(landlock.version() == 0, reason="the kernel has no Landlock")
+def test_a_module_reaches_no_files_and_processes_of_others(warm: WarmProcess, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("sk-secret")
+    for name, code, says in (
+        ("file", f"open({str(secret)!r}).read()", "PermissionError"),
+        ("write", f"open({str(secret)!r}, 'w')", "PermissionError"),
+        ("environment", f"open('/proc/{warm.process.pid}/environ').read()", "PermissionError"),
+        ("signal", f"import os; os.kill({warm.process.pid}, 0)", "PermissionError"),
+        ("own", "open('mine', 'w').close(); 1 / 0", "ZeroDivisionError"),
+    ):
+        result = run(warm, tmp_path / name, SOURCE + f"\n{code}\n").result
+        assert result["reason"] == "PROBE_UNAVAILABLE" and says in result["message"], (name, result)
 
 
 def test_the_warm_process_stays_clean(warm: WarmProcess, tmp_path: Path) -> None:

@@ -66,6 +66,8 @@ pub(crate) enum Reply {
     Ready {
         protocol: u32,
         garak_version: String,
+        #[serde(default)]
+        landlock: u32,
     },
     Started {
         id: String,
