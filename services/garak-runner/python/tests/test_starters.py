@@ -46,6 +46,13 @@ def test_a_starter_validates(starter: str, warm: WarmProcess, tmp_path: Path) ->
     assert own == [one for one in detectors if one.startswith("acme_leak.")]
 
 
+def test_the_example_of_the_documentation_validates(warm: WarmProcess, tmp_path: Path) -> None:
+    page = (STARTERS.parents[2] / "docs/custom-probes.md").read_text()
+    example = page.partition("```python\n")[2].partition("```")[0]
+    found = check(warm, tmp_path, example)
+    assert (found["valid"], found["problems"], len(found["classes"])) == (True, [], 2)
+
+
 def run_starter(starter: str, warm: WarmProcess, tmp_path: Path) -> Json:
     source = tmp_path / f"{NAME}.py"
     shutil.copy(STARTERS / f"{starter}.py", source)

@@ -51,7 +51,7 @@ pub(crate) async fn run(
             "the runner has no room for the task",
         ));
     }
-    let modules = match sources::fetch_all(runner, keeper, &work.custom_probes, &folder).await? {
+    let modules = match sources::fetch_all(runner, keeper, work.modules(), &folder).await? {
         Ok(modules) => modules,
         Err(ending) => return Ok(ending),
     };
