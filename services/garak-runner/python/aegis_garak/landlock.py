@@ -78,10 +78,10 @@ def confine(writable: Iterable[Path], readable: Iterable[Path]) -> bool:
 
 
 def _of_python() -> set[str]:
-    """Where this interpreter, its libraries and aegis_garak lie."""
+    """Where this interpreter and what it imports lie."""
     package = str(Path(__file__).parent)
     places = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix, package}
-    return places | {path for path in sys.path if path and Path(path).name in ("site-packages", "dist-packages")}
+    return places | {path for path in sys.path if path}
 
 
 def _allow(rules: int, path: str, rights: int) -> None:

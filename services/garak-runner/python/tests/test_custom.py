@@ -96,6 +96,23 @@ def test_a_module_reaches_no_files_and_processes_of_others(warm: WarmProcess, tm
         assert result["reason"] == "PROBE_UNAVAILABLE" and says in result["message"], (name, result)
 
 
+def test_a_process_pool_runs_them_too(warm: WarmProcess, tmp_path: Path) -> None:
+    """function.Single is not known to be thread-safe: its attempts go to processes and back, and so does the probe."""
+    (tmp_path / "echo.py").write_text("def answer(prompt, **kwargs):\n    return [prompt]\n")
+    path = tmp_path / "acme_leak.py"
+    path.write_text(SOURCE)
+    job = probe_job(
+        "acme_leak.Leak",
+        "function.Single",
+        garak_config={"run": {"generations": 1}, "plugins": {"target_name": "echo#answer"}},
+        custom_probes={"acme_leak": str(path)},
+    )
+    result = warm.run("probe", tmp_path, job, {"PYTHONPATH": str(tmp_path)}).result
+    assert result["outcome"] == "evaluated", result
+    found = {entry["detector"]: entry["fails"] for entry in evals(result["report"])}
+    assert found["acme_leak.CodeWord"] == 3
+
+
 def test_the_warm_process_stays_clean(warm: WarmProcess, tmp_path: Path) -> None:
     assert run(warm, tmp_path / "with").result["outcome"] == "evaluated"
     (tmp_path / "without").mkdir()
