@@ -58,6 +58,8 @@ pub struct Config {
     pub survey_probe_seconds: u64,
     /// Only these probes are in the plugin catalogue. Unset: all.
     pub survey_probes: Option<BTreeSet<String>>,
+    /// Memory in bytes that a custom probe's module may take while it is tried out, 16 MiB to 64 GiB.
+    pub check_memory_bytes: u64,
     /// What one child may use.
     pub limits: Limits,
 }
@@ -113,6 +115,7 @@ impl Default for Config {
             report_timeout_seconds: 600,
             survey_probe_seconds: 30,
             survey_probes: None,
+            check_memory_bytes: 512 << 20,
             limits: Limits::default(),
         }
     }
@@ -153,6 +156,11 @@ impl Config {
                 1..=3600,
             ),
             ("survey_probe_seconds", self.survey_probe_seconds, 1..=600),
+            (
+                "check_memory_bytes",
+                self.check_memory_bytes,
+                16 << 20..=64 << 30,
+            ),
         ];
         for (field, value, range) in ranges {
             if !range.contains(&value) {

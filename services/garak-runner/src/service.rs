@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{
     config::Config,
     domain::{allowance::Allowance, secret::Credential},
-    grpc::{ArtifactClient, RunnerApi, TaskClient},
+    grpc::{ArtifactClient, RunnerApi, SourceClient, TaskClient},
     process::{WarmConfig, WarmProcess, find_python},
     work::{Runner, RunnerParts, Scratch, lease_loop, prepare},
 };
@@ -34,7 +34,7 @@ pub struct Deps {
 }
 
 impl Deps {
-    /// `orchestrator` serves TaskService, `artifact` ArtifactService. The environment is this process's.
+    /// `orchestrator` serves TaskService, `artifact` ArtifactService and SourceService. The environment is this process's.
     pub fn new(orchestrator: MeshChannel, artifact: MeshChannel) -> Self {
         Self {
             tasks: orchestrator,
@@ -137,6 +137,7 @@ fn assemble(
         secrets: secrets(&allowance, deps.environment),
         allowance,
         tasks: TaskClient::new(deps.tasks),
+        sources: SourceClient::new(deps.artifacts.clone()),
         artifacts: ArtifactClient::new(deps.artifacts),
         warm,
         scratch,

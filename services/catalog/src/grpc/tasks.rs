@@ -130,7 +130,13 @@ impl TaskQueueService for Tasks {
 
 fn leased(granted: Granted, ttl_ms: i64) -> Result<proto::LeasedTask> {
     let work = match granted.work {
-        Work::Report { revision } => leased_task::Work::Report(proto::ReportTask { revision }),
+        Work::Report {
+            revision,
+            custom_probes,
+        } => leased_task::Work::Report(proto::ReportTask {
+            revision,
+            custom_probes: custom_probes.into_iter().map(view::custom_probe).collect(),
+        }),
         Work::Probe(grant) => leased_task::Work::Probe(proto::ProbeTask {
             probe: grant.task.probe,
             shard_index: grant.task.shard_index,

@@ -116,6 +116,8 @@ pub enum Work {
     Report {
         /// Its number.
         revision: i32,
+        /// The custom probes that the scan ran with: the report describes them.
+        custom_probes: Vec<CustomProbeVersion>,
     },
 }
 
@@ -402,6 +404,7 @@ impl Store {
         let work = match task.kind {
             TaskKind::Report => Work::Report {
                 revision: task.revision,
+                custom_probes: scan.custom_probes.clone(),
             },
             TaskKind::Probe => Work::Probe(Box::new(Grant {
                 task,

@@ -109,7 +109,7 @@ async fn a_lost_report_is_made_by_another_runner(world: &World) {
     world.done(&world.leased().await).await.unwrap();
     lose(world).await;
     let granted = world.leased().await;
-    assert!(matches!(granted.work, Work::Report { revision: 1 }));
+    assert!(matches!(granted.work, Work::Report { revision: 1, .. }));
     world.fail(&granted, OutcomeKind::Released, "").await;
     world.work_off().await;
     assert_eq!(world.get(id).await.scan.state, ScanState::Completed);

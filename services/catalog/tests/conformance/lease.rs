@@ -151,7 +151,7 @@ async fn only_a_matching_catalogue_gets_tasks(world: &World) {
     assert_eq!(world.lease_as(&stranger).await, None);
     assert!(matches!(
         world.leased().await.work,
-        Work::Report { revision: 1 }
+        Work::Report { revision: 1, .. }
     ));
 }
 

@@ -44,7 +44,7 @@ async fn only_what_was_not_evaluated_runs_again(world: &World) {
     assert_eq!(again.lease.task, failed.lease.task);
     world.done(&again).await.unwrap();
     let report = world.leased().await;
-    assert_eq!(report.work, Work::Report { revision: 2 });
+    assert!(matches!(report.work, Work::Report { revision: 2, .. }));
     let parts = world
         .store
         .report_parts(&world.project, &report.lease)

@@ -106,14 +106,15 @@ def _failure_of(error: BaseException, kind: str) -> Failure:
     if isinstance(error, KeyError | TypeError | ValueError):
         # Jobs read their fields before they do anything; what garak raises is handled inside them.
         return Failure(Reason.BAD_JOB, type(error).__name__)
-    reasons = {"probe": Reason.PROBE_CRASHED, "report": Reason.REPORT_FAILED}
+    reasons = {"probe": Reason.PROBE_CRASHED, "report": Reason.REPORT_FAILED, "check": Reason.CHECK_FAILED}
     return Failure(reasons.get(kind, Reason.SURVEY_FAILED), type(error).__name__)
 
 
 def _job(kind: str) -> Callable[[Json, Path, Events], None]:
-    from aegis_garak import fingerprint, run_probe, run_report, survey
+    from aegis_garak import check, fingerprint, run_probe, run_report, survey
 
     return {
+        "check": check.run,
         "probe": run_probe.run,
         "report": run_report.run,
         "survey": survey.run,

@@ -2,7 +2,7 @@
 
 Requests
     {"op":"run","id":ID,"kind":KIND,"scratch":DIR,"env":{NAME:VALUE},"job":{...}}
-        Fork a child for the job. KIND: probe, report, survey, fingerprint. DIR exists and is absolute.
+        Fork a child for the job. KIND: probe, report, check, survey, fingerprint. DIR exists and is absolute.
         The child's environment is `env` plus `FIXED_NAMES`, nothing else.
     {"op":"kill","id":ID}
         SIGKILL the child's whole session; the answer is the normal "ended". An unknown id is ignored: the
@@ -10,7 +10,8 @@ Requests
     End of input: every child's session is killed, exit 0.
 
 Replies
-    {"event":"ready","protocol":1,"garak_version":V,"pid":N}
+    {"event":"ready","protocol":1,"garak_version":V,"pid":N,"landlock":N}
+        `landlock` is the kernel's version of it, 0 for none: how children with custom modules are fenced in.
     {"event":"started","id":ID,"pid":N}
     {"event":"child","id":ID,"body":{...}}
     {"event":"ended","id":ID,"exit_code":N|null,"signal":N|null,"max_rss_kb":N,"cpu_seconds":X}
@@ -28,10 +29,14 @@ Child events (body.type)
 
 Jobs (all paths absolute)
     probe        probe, detectors|null, garak_config, generator, run_id, seed, max_in_flight,
-                 target_patience_seconds, request_timeout_seconds, limits
-    report       skeleton, report_html, digest, reportfile_name?
+                 target_patience_seconds, request_timeout_seconds, custom_probes?, limits
+    report       skeleton, report_html, digest, reportfile_name?, custom_probes?
+    check        name, source, output, timeout_seconds, memory_bytes
+                 What was found is written to `output`: valid, problems, classes, garak_version, in the words of
+                 aegis.probe.v1.Validation.
     survey       output, timeout_per_probe_seconds, jobs, probes?
     fingerprint  (nothing)
+    custom_probes  {module's name: path of its source}
     limits       each optional: memory_bytes, file_bytes, cpu_seconds, open_files, wall_seconds
 """
 
@@ -52,7 +57,7 @@ MAX_EVENT_BYTES = 64 * 1024
 
 PROGRESS_PER_SECOND = 4
 
-KINDS = ("probe", "report", "survey", "fingerprint")
+KINDS = ("probe", "report", "check", "survey", "fingerprint")
 
 LIMITS = ("memory_bytes", "file_bytes", "cpu_seconds", "open_files", "wall_seconds")
 

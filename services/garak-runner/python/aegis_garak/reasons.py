@@ -43,6 +43,7 @@ class Reason(Enum):
     OUT_OF_SPACE = (Class.RETRYABLE, "the disk or the file size limit was reached")
     TIMED_OUT = (Class.RETRYABLE, "the time limit was reached")
     REPORT_FAILED = (Class.RETRYABLE, "garak's report writer failed")
+    CHECK_FAILED = (Class.RETRYABLE, "the custom probe could not be tried out")
     SURVEY_FAILED = (Class.RETRYABLE, "the plugin catalogue could not be made")
 
     @property

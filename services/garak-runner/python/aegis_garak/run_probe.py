@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aegis_garak import outcome, parallel, seams, target
+from aegis_garak import custom, landlock, outcome, parallel, seams, target
 from aegis_garak.events import Events, Progress
 from aegis_garak.protocol import Json
 from aegis_garak.reasons import Failure, JobFailed, Reason
@@ -34,6 +34,7 @@ class ProbeJob:
     max_in_flight: int
     patience_seconds: float
     request_timeout_seconds: float
+    custom_probes: list[custom.Source]
 
 
 def parse(job: Json) -> ProbeJob:
@@ -49,6 +50,7 @@ def parse(job: Json) -> ProbeJob:
         max_in_flight=int(job["max_in_flight"]),
         patience_seconds=float(job["target_patience_seconds"]),
         request_timeout_seconds=float(job["request_timeout_seconds"]),
+        custom_probes=custom.parse(job),
     )
     if parsed.detectors == []:
         raise ValueError("detectors must be null or name one")
@@ -91,7 +93,10 @@ def _existing(path: Path) -> str | None:
 def _run(
     job: ProbeJob, scratch: Path, events: Events, observed: seams.Observed, the_target: target.Target
 ) -> Failure | None:
-    _check_plugins(job)
+    if job.custom_probes:
+        landlock.confine((scratch,), (one.path for one in job.custom_probes))
+    failed = custom.provide(job.custom_probes)
+    _check_plugins(job, failed)
     try:
         generator = parallel.generator_class(job.generator)
     except (ImportError, AttributeError) as error:
@@ -107,9 +112,12 @@ def _run(
     return outcome.judge(observed, the_target, job.probe, job.generator, raised)
 
 
-def _check_plugins(job: ProbeJob) -> None:
+def _check_plugins(job: ProbeJob, failed: dict[str, BaseException]) -> None:
     from garak import _plugins
 
+    own = failed.get(job.probe.partition(".")[0])
+    if own is not None:
+        raise JobFailed(Failure(Reason.PROBE_UNAVAILABLE, type(own).__name__))
     known = _plugins.PluginCache.instance()
     if f"probes.{job.probe}" not in known["probes"]:
         raise JobFailed(Failure(Reason.PROBE_UNAVAILABLE, "unknown"))

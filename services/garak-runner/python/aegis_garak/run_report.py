@@ -6,14 +6,20 @@ gives the same digest as the whole report.
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import traceback
 from pathlib import Path
 from typing import Any
 
+from aegis_garak import custom
 from aegis_garak.events import Events
 from aegis_garak.protocol import Json
 from aegis_garak.reasons import Failure, JobFailed, Reason
+
+# garak writes every report line with json.dumps of a dict that begins with these keys (evaluators/base.py).
+_EVALUATED = re.compile(r'\{"entry_type": "eval", "probe": "([a-z][a-z0-9_]*)\.')
 
 
 def run(job: Json, scratch: Path, events: Events) -> None:
@@ -22,10 +28,12 @@ def run(job: Json, scratch: Path, events: Events) -> None:
     name = job.get("reportfile_name", skeleton.name)
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\0" in name:
         raise ValueError("reportfile_name must be a file's name")
+    sources = {one.name: one.path for one in custom.parse(job)}
     setup = _setup_line(skeleton)
     if setup is None:
         raise JobFailed(Failure(Reason.REPORT_FAILED, "the skeleton has no setup line"))
     try:
+        _describe_custom(skeleton, sources)
         digest = _digest(_named(skeleton, scratch, name), setup)
         html = _page(digest)
     except (JobFailed, MemoryError):
@@ -45,6 +53,28 @@ def _setup_line(skeleton: Path) -> Json | None:
                 entry: Json = json.loads(line)
                 return entry
     return None
+
+
+def _describe_custom(skeleton: Path, sources: dict[str, Path]) -> None:
+    """The writer imports each probe's module for its docstring; of a custom one it gets that, and none of its code."""
+    for name in sorted(_modules(skeleton)):
+        if custom.is_taken(name):
+            continue
+        docstring = _docstring(sources[name]) if name in sources else None
+        custom.describe(name, docstring or f"Custom probes {name}")
+
+
+def _modules(skeleton: Path) -> set[str]:
+    with open(skeleton, encoding="utf-8") as file:
+        found = (_EVALUATED.match(line) for line in file)
+        return {match[1] for match in found if match}
+
+
+def _docstring(source: Path) -> str | None:
+    try:
+        return ast.get_docstring(ast.parse(source.read_bytes()))
+    except (SyntaxError, ValueError, RecursionError):
+        return None
 
 
 def _named(skeleton: Path, scratch: Path, name: str) -> str:

@@ -31,11 +31,16 @@ _NETWORK = frozenset(
 
 def prepare() -> None:
     """garak's base configuration and services, once, before the trials are forked."""
+    with suppress(Exception):  # where it is installed: a second for each detector that would import it by itself
+        from transformers import AutoConfig, AutoTokenizer, TextClassificationPipeline  # noqa: F401
+    base_configuration()
+
+
+def base_configuration() -> None:
+    """What garak's command line sets up before it loads a plugin."""
     from garak import _config
     from garak.harnesses.base import _initialize_runtime_services
 
-    with suppress(Exception):  # where it is installed: a second for each detector that would import it by itself
-        from transformers import AutoConfig, AutoTokenizer, TextClassificationPipeline  # noqa: F401
     _config.load_base_config()
     _config.load_config()
     _config.run.seed = _SEED
@@ -135,27 +140,26 @@ def _generator(name: str) -> Json:
 
 
 def _probe(name: str) -> Json:
-    _select(name)
+    select(name)
     probe, problem = _load(f"probes.{name}")
     if problem is not None:
         return _answer("probes", problem)
-    from garak.probes.base import Probe
-
     prompts = getattr(probe, "prompts", None)
     count = len(prompts) if isinstance(prompts, list) else 0
     facts = _answer("probes", None) | {"prompts": count}
-    if count == 0 and type(probe).probe in (Probe.probe, _intent_probe()):
+    if count == 0 and asks_prompts(probe):
         return facts | {"not_evaluable": _problem("NO_PROMPTS", "has no prompts in this installation")}
     return facts | _try_detectors(probe, prompts)
 
 
-def _intent_probe() -> Any:
-    from garak.probes.base import IntentProbe
+def asks_prompts(probe: Any) -> bool:
+    """Whether it asks its `prompts`; probes with a probe() of their own may make prompts as they go."""
+    from garak.probes.base import IntentProbe, Probe
 
-    return IntentProbe.probe
+    return type(probe).probe in (Probe.probe, IntentProbe.probe)
 
 
-def _select(name: str) -> None:
+def select(name: str) -> None:
     """What garak's command line does with a selection of this one probe, for probes that follow intents."""
     from garak import _config, _selection
     from garak._spec import parse_spec_file
@@ -169,7 +173,7 @@ def _select(name: str) -> None:
 def _try_detectors(probe: Any, prompts: Any) -> Json:
     names = [probe.primary_detector] if probe.primary_detector else []
     names += sorted(set(probe.extended_detectors or []) - set(names))
-    problems = {name: _try_detector(name, probe, prompts) for name in names}
+    problems = {name: try_detector(name, _first_attempt(probe, prompts)) for name in names}
     unavailable = [name for name in names if problems[name] is not None]
     facts: Json = {
         "primary_detector": probe.primary_detector,
@@ -183,19 +187,24 @@ def _try_detectors(probe: Any, prompts: Any) -> Json:
     return facts
 
 
-def _try_detector(name: str, probe: Any, prompts: Any) -> Json | None:
+def _first_attempt(probe: Any, prompts: Any) -> Any:
+    if not isinstance(prompts, list) or not prompts:
+        return None
+    try:
+        return attempt(probe, prompts)
+    except Exception:  # a probe that makes attempts in its own way: loading the detector is all we can try
+        return None
+
+
+def try_detector(name: str, attempted: Any) -> Json | None:
     """Load a detector and let it score; a detector that gives nothing but None evaluates nothing."""
     detector, problem = _load(f"detectors.{name}")
     if problem is not None:
         return problem
-    if not isinstance(prompts, list) or not prompts:
+    if attempted is None:
         return None
     try:
-        attempt = _attempt(probe, prompts)
-    except Exception:  # a probe that makes attempts in its own way: loading the detector is all we can try
-        return None
-    try:
-        scores = list(detector.detect(attempt))
+        scores = list(detector.detect(attempted))
     except Exception as error:
         problem = explain(error, f"detectors.{name}")
         return problem | {"message": f"fails to score ({type(error).__name__})"}
@@ -204,10 +213,11 @@ def _try_detector(name: str, probe: Any, prompts: Any) -> Json | None:
     return None
 
 
-def _attempt(probe: Any, prompts: list[Any]) -> Any:
+def attempt(probe: Any, prompts: list[Any]) -> Any:
+    """The probe's first attempt, with answers for detectors to score."""
     from garak.attempt import Message
 
     prompt = Message(prompts[0], lang=probe.lang) if isinstance(prompts[0], str) else prompts[0]
-    attempt = probe._mint_attempt(prompt, 0, None, probe.lang)
-    attempt.outputs = [Message(text, lang=attempt.lang) for text in _DUMMY_OUTPUTS]
-    return attempt
+    minted = probe._mint_attempt(prompt, 0, None, probe.lang)
+    minted.outputs = [Message(text, lang=minted.lang) for text in _DUMMY_OUTPUTS]
+    return minted

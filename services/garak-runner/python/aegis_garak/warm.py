@@ -13,7 +13,7 @@ import signal
 import sys
 from typing import NoReturn
 
-from aegis_garak import processes
+from aegis_garak import landlock, processes
 from aegis_garak.children import Child, ended_reply
 from aegis_garak.protocol import MAX_REQUEST_BYTES, PROTOCOL, WIDTH, BadRequestError, Json, Run, parse_run
 from aegis_garak.widths import Widths, target_key
@@ -35,7 +35,15 @@ class Warm:
         """The loop: requests, events of children, ends of children."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self._reply({"event": "ready", "protocol": PROTOCOL, "garak_version": garak_version, "pid": os.getpid()})
+        self._reply(
+            {
+                "event": "ready",
+                "protocol": PROTOCOL,
+                "garak_version": garak_version,
+                "pid": os.getpid(),
+                "landlock": landlock.version(),
+            }
+        )
         open_input = True
         while open_input:
             for descriptor in self._wait():

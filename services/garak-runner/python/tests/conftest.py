@@ -162,6 +162,19 @@ def probe_job(probe: str, generator: str = "test.Blank", **changes: Any) -> Json
     } | changes
 
 
+def check(warm: WarmProcess, scratch: Path, source: str | bytes, name: str = "acme_leak", **changes: Any) -> Json:
+    """What a check of this source finds."""
+    path = scratch / f"{name}.py"
+    path.write_bytes(source if isinstance(source, bytes) else source.encode())
+    output = scratch / "validation.json"
+    output.unlink(missing_ok=True)
+    job = {"name": name, "source": str(path), "output": str(output), "timeout_seconds": 20, "memory_bytes": 256 << 20}
+    result = warm.run("check", scratch, job | changes).result
+    assert result["outcome"] == "made", result
+    found: Json = json.loads(output.read_text())
+    return found
+
+
 def openai_config(base_url: str, generations: int = 1) -> Json:
     return {
         "run": {"generations": generations},

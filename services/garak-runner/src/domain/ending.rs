@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::probe_work::Refusal;
+use super::{custom_probe::Validation, probe_work::Refusal};
 
 /// Longest message of an ending in characters; the contract's limit.
 const MAX_MESSAGE: usize = 500;
 const MAX_REASON: usize = 64;
 /// Longest pause that a target may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// A child ended without a word.
+pub const CRASHED: &str = "PROBE_CRASHED";
 
 /// What becomes of the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct Ending {
     pub retry_after: Option<Duration>,
     /// Artifacts to commit, by id.
     pub artifacts: Vec<String>,
+    /// What a check found.
+    pub validation: Option<Validation>,
 }
 
 impl Ending {
@@ -47,6 +52,14 @@ impl Ending {
     pub fn done(artifacts: Vec<String>) -> Self {
         Self {
             artifacts,
+            ..Self::new(Outcome::Done, "", "")
+        }
+    }
+
+    /// A check came to its end, whatever it found.
+    pub fn checked(validation: Validation) -> Self {
+        Self {
+            validation: Some(validation),
             ..Self::new(Outcome::Done, "", "")
         }
     }
@@ -59,6 +72,7 @@ impl Ending {
             message: message.chars().take(MAX_MESSAGE).collect(),
             retry_after: None,
             artifacts: Vec::new(),
+            validation: None,
         }
     }
 
@@ -103,7 +117,7 @@ pub fn ending_of(said: &NoResult) -> Ending {
     let reason = if is_reason(&said.reason) {
         said.reason.as_str()
     } else {
-        "PROBE_CRASHED"
+        CRASHED
     };
     Ending {
         retry_after: said.retry_after_seconds.and_then(pause),
@@ -118,7 +132,7 @@ pub fn ending_of_crash(signal: Option<i32>, exit_code: Option<i32>) -> Ending {
         (None, Some(code)) => format!("garak's process ended with exit code {code} and no result"),
         (None, None) => "garak's process ended without a result".to_owned(),
     };
-    Ending::retryable("PROBE_CRASHED", &how)
+    Ending::retryable(CRASHED, &how)
 }
 
 fn is_reason(text: &str) -> bool {

@@ -89,6 +89,7 @@ mod tests {
             eval_threshold: 0.5,
             patience: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
+            custom_probes: vec![],
         }
     }
 

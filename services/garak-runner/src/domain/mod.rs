@@ -3,6 +3,7 @@
 
 pub mod allowance;
 pub mod catalogue;
+pub mod custom_probe;
 pub mod ending;
 pub mod fence;
 pub mod garak_config;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::plugin_name::PluginName;
+use super::{custom_probe::CustomModule, plugin_name::PluginName};
 
 /// Everything a run of one probe is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,22 @@ pub struct ProbeWork {
     pub patience: Duration,
     /// Longest run time.
     pub timeout: Duration,
+    /// The scan's custom modules; see [`Self::modules`].
+    pub custom_probes: Vec<CustomModule>,
+}
+
+impl ProbeWork {
+    /// The modules that garak is to have in this run. A probe of garak's own gets none, unless a
+    /// detector of one is asked for: other people's code has no business there.
+    pub fn modules(&self) -> &[CustomModule] {
+        let mut used = std::iter::once(&self.probe).chain(&self.detectors);
+        let is_custom = |module: &str| self.custom_probes.iter().any(|c| c.name() == module);
+        // All of them: a module's probe may name another module's detector.
+        if used.any(|plugin| is_custom(plugin.module())) {
+            return &self.custom_probes;
+        }
+        &[]
+    }
 }
 
 /// A garak generator and what it talks to.
@@ -76,6 +92,44 @@ impl Refusal {
         Self {
             reason,
             message: message.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(probe: &str, detectors: &[&str]) -> ProbeWork {
+        let module = |name| CustomModule::new(name, &"0a".repeat(32)).unwrap();
+        ProbeWork {
+            probe: probe.parse().unwrap(),
+            detectors: detectors.iter().map(|name| name.parse().unwrap()).collect(),
+            target: Target {
+                generator: "test.Blank".parse().unwrap(),
+                name: String::new(),
+                options: Map::new(),
+                secret: None,
+            },
+            options: ScanOptions::default(),
+            max_in_flight: 1,
+            seed: 0,
+            eval_threshold: 0.5,
+            patience: Duration::ZERO,
+            timeout: Duration::ZERO,
+            custom_probes: vec![module("acme_leak"), module("acme_other")],
+        }
+    }
+
+    #[test]
+    fn a_run_gets_custom_modules_when_it_may_need_one() {
+        for (probe, detectors, modules) in [
+            ("dan.AntiDAN", &[][..], 0),
+            ("dan.AntiDAN", &["mitigation.MitigationBypass"], 0),
+            ("dan.AntiDAN", &["acme_leak.CodeWord"], 2),
+            ("acme_other.Leak", &[], 2),
+        ] {
+            assert_eq!(work(probe, detectors).modules().len(), modules, "{probe}");
         }
     }
 }

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use aegis_proto::{
     internal::task::v1 as pb,
-    scan::v1::{ScanSpec, Target as PbTarget},
+    probe::v1 as probe,
+    scan::v1::{CustomProbeVersion, ScanSpec, Target as PbTarget},
 };
 use prost_types::value::Kind;
 use serde_json::{Map, Number, Value};
 
 use crate::domain::{
+    custom_probe::{
+        CheckWork, ClassKind, CustomClass, CustomModule, MAX_SOURCES, Problem, Severity, SourceSha,
+        Validation,
+    },
     ending::{Ending, Outcome},
     outbox::{RunEvent, RunProgress},
     plugin_name::PluginName,
@@ -18,6 +23,8 @@ use crate::domain::{
 
 /// The contract's default of `probe_timeout`.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
+const DEFAULT_CHECK: Duration = Duration::from_secs(30);
+const LONGEST_CHECK: Duration = Duration::from_secs(600);
 const DEFAULT_PATIENCE: Duration = Duration::from_secs(120);
 /// Integers up to here are exact in a JSON number that came as a double.
 const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
@@ -43,7 +50,28 @@ pub(super) fn probe_work(task: pb::ProbeTask) -> Result<ProbeWork, Refusal> {
         eval_threshold: task.effective_eval_threshold,
         patience: duration(task.target_patience).unwrap_or(DEFAULT_PATIENCE),
         timeout: duration(spec.probe_timeout).unwrap_or(DEFAULT_TIMEOUT),
+        custom_probes: custom_modules(&task.custom_probes)?,
         options: options(spec)?,
+    })
+}
+
+pub(super) fn custom_modules(probes: &[CustomProbeVersion]) -> Result<Vec<CustomModule>, Refusal> {
+    if probes.len() > MAX_SOURCES {
+        return Err(invalid("there are too many custom probes"));
+    }
+    probes
+        .iter()
+        .map(|probe| CustomModule::new(&probe.name, &probe.sha256))
+        .collect()
+}
+
+pub(super) fn check_work(task: pb::CheckTask) -> Result<CheckWork, Refusal> {
+    Ok(CheckWork {
+        sha256: SourceSha::new(&task.sha256)?,
+        name: task.name,
+        timeout: duration(task.timeout)
+            .unwrap_or(DEFAULT_CHECK)
+            .min(LONGEST_CHECK),
     })
 }
 
@@ -70,9 +98,6 @@ fn target(target: PbTarget) -> Result<Target, Refusal> {
 }
 
 fn options(spec: ScanSpec) -> Result<ScanOptions, Refusal> {
-    if !spec.custom_probes.is_empty() {
-        return Err(invalid("custom probes are not supported"));
-    }
     let generations = spec
         .generations
         .map(|n| u32::try_from(n).map_err(|_| invalid("generations is out of range")))
@@ -181,7 +206,50 @@ pub(super) fn pb_outcome(ending: &Ending) -> pb::TaskOutcome {
         message: ending.message.clone(),
         retry_after: ending.retry_after.and_then(pb_duration),
         artifact_ids: ending.artifacts.clone(),
-        validation: None,
+        validation: ending.validation.as_ref().map(pb_validation),
+    }
+}
+
+fn pb_validation(found: &Validation) -> probe::Validation {
+    probe::Validation {
+        valid: found.valid,
+        problems: found.problems.iter().map(pb_problem).collect(),
+        classes: found.classes.iter().map(pb_class).collect(),
+        garak_version: found.garak_version.clone(),
+    }
+}
+
+fn pb_problem(problem: &Problem) -> probe::Problem {
+    let severity = match problem.severity {
+        Severity::Error => probe::problem::Severity::Error,
+        Severity::Warning => probe::problem::Severity::Warning,
+    };
+    probe::Problem {
+        severity: severity.into(),
+        reason: problem.reason.clone(),
+        message: problem.message.clone(),
+        line: i32::try_from(problem.line).unwrap_or_default(),
+        column: i32::try_from(problem.column).unwrap_or_default(),
+    }
+}
+
+fn pb_class(class: &CustomClass) -> probe::CustomClass {
+    let kind = match class.kind {
+        ClassKind::Probe => probe::custom_class::Kind::Probe,
+        ClassKind::Detector => probe::custom_class::Kind::Detector,
+    };
+    probe::CustomClass {
+        kind: kind.into(),
+        name: class.name.clone(),
+        description: class.description.clone(),
+        goal: class.goal.clone(),
+        tags: class.tags.clone(),
+        lang: class.lang.clone(),
+        tier: class.tier.into(),
+        active: class.active,
+        primary_detector: class.primary_detector.clone(),
+        extended_detectors: class.extended_detectors.clone(),
+        prompts: i64::try_from(class.prompts).unwrap_or(i64::MAX),
     }
 }
 

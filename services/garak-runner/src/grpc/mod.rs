@@ -3,10 +3,12 @@
 mod artifacts;
 mod convert;
 mod runner_service;
+mod sources;
 mod tasks;
 
 pub(crate) use artifacts::{ArtifactClient, LocalFile};
 pub(crate) use runner_service::RunnerApi;
+pub(crate) use sources::SourceClient;
 pub(crate) use tasks::{Directive, EVENTS_PER_REPORT, Lease, Leased, Poll, TaskClient, Work};
 
 use std::time::Duration;

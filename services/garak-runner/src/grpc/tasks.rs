@@ -11,6 +11,7 @@ use super::{
 };
 use crate::domain::{
     allowance::Allowance,
+    custom_probe::{CheckWork, CustomModule},
     ending::Ending,
     outbox::{RunEvent, RunProgress},
     probe_work::{ProbeWork, Refusal},
@@ -58,7 +59,8 @@ pub(crate) struct Leased {
 /// What a lease asks for.
 pub(crate) enum Work {
     Probe(Box<ProbeWork>),
-    Report,
+    Report(Vec<CustomModule>),
+    Check(CheckWork),
 }
 
 /// One poll for work. Its repeat has the same `request_id`.
@@ -188,8 +190,11 @@ fn leased(task: pb::LeasedTask, asked: Instant) -> Result<Leased> {
         Some(pb::leased_task::Work::Probe(probe)) => {
             convert::probe_work(probe).map(|work| Work::Probe(Box::new(work)))
         }
-        Some(pb::leased_task::Work::Report(_)) => Ok(Work::Report),
-        Some(pb::leased_task::Work::Check(_)) | None => Err(Refusal::new(
+        Some(pb::leased_task::Work::Report(report)) => {
+            convert::custom_modules(&report.custom_probes).map(Work::Report)
+        }
+        Some(pb::leased_task::Work::Check(check)) => convert::check_work(check).map(Work::Check),
+        None => Err(Refusal::new(
             "UNKNOWN_WORK",
             "this runner does not know this kind of task",
         )),

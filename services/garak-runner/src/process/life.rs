@@ -203,8 +203,14 @@ impl Life<'_> {
             Ok(Reply::Ready {
                 protocol: PROTOCOL,
                 garak_version,
+                landlock,
             }) => {
-                tracing::info!(garak_version, "garak is warm");
+                tracing::info!(garak_version, landlock, "garak is warm");
+                if landlock == 0 {
+                    tracing::warn!(
+                        "this kernel has no Landlock: custom probes may read what the runner may"
+                    );
+                }
                 let _ = self.state.send(WarmState::Ready { garak_version });
                 Ok(())
             }

@@ -38,6 +38,8 @@ pub enum JobKind {
     Probe,
     /// Make digest and HTML of a report.
     Report,
+    /// Try out a custom probe's source.
+    Check,
     /// Find out what this installation has.
     Survey,
     /// Name this installation.
@@ -64,6 +66,8 @@ pub(crate) enum Reply {
     Ready {
         protocol: u32,
         garak_version: String,
+        #[serde(default)]
+        landlock: u32,
     },
     Started {
         id: String,

@@ -9,7 +9,7 @@ use aegis_mesh::{Code, Error};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Interrupt, Runner, catalogue, finish::finish, keeper::Keeper, probe, report};
+use super::{Interrupt, Runner, catalogue, check, finish::finish, keeper::Keeper, probe, report};
 use crate::{
     domain::ending::{Ending, Outcome},
     grpc::{Leased, Poll, Work},
@@ -95,7 +95,7 @@ async fn run(runner: &Runner, leased: Leased) {
             return;
         }
         Err(Interrupt::Cancelled) => {
-            Ending::new(Outcome::Cancelled, "CANCELLED", "the scan was cancelled")
+            Ending::new(Outcome::Cancelled, "CANCELLED", "the task was cancelled")
         }
         Err(Interrupt::Drained) => Ending::new(
             Outcome::Released,
@@ -140,6 +140,7 @@ async fn work(runner: &Runner, keeper: &Keeper, leased: Leased) -> Result<Ending
     };
     match work {
         Work::Probe(work) => probe::run(runner, keeper, &entry, &scratch, &work).await,
-        Work::Report => report::run(runner, keeper, &entry, &scratch).await,
+        Work::Report(modules) => report::run(runner, keeper, &entry, &scratch, &modules).await,
+        Work::Check(work) => check::run(runner, keeper, &entry, &scratch, &work).await,
     }
 }

@@ -2,6 +2,7 @@
 
 mod board;
 mod catalogue;
+mod check;
 mod finish;
 mod job;
 mod keeper;
@@ -10,6 +11,7 @@ mod probe;
 mod report;
 mod runner;
 mod scratch;
+mod sources;
 mod upload;
 
 pub(crate) use catalogue::prepare;

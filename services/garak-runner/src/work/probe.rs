@@ -7,7 +7,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Interrupt, Runner, board::Entry, job::follow, keeper::Keeper, scratch::ScratchDir,
+    Interrupt, Runner, board::Entry, job::follow, keeper::Keeper, scratch::ScratchDir, sources,
     upload::upload,
 };
 use crate::{
@@ -43,11 +43,23 @@ pub(crate) async fn run(
         Ok(env) => env,
         Err(refusal) => return Ok(refusal.into()),
     };
+    let folder = scratch.path().join("custom");
+    if let Err(error) = std::fs::create_dir(&folder) {
+        tracing::error!(%error, "cannot make a scratch directory");
+        return Ok(Ending::retryable(
+            "OUT_OF_SPACE",
+            "the runner has no room for the task",
+        ));
+    }
+    let modules = match sources::fetch_all(runner, keeper, work.modules(), &folder).await? {
+        Ok(modules) => modules,
+        Err(ending) => return Ok(ending),
+    };
     let request = JobRequest {
         kind: JobKind::Probe,
         scratch: scratch.path().to_owned(),
         env,
-        job: job(runner, work),
+        job: job(runner, work, &modules),
     };
     let interrupt = async {
         tokio::select! {
@@ -95,7 +107,7 @@ fn permit(runner: &Runner, work: &ProbeWork) -> Result<ChildEnv, Refusal> {
     Ok(vec![(variable.to_owned(), value)])
 }
 
-fn job(runner: &Runner, work: &ProbeWork) -> serde_json::Value {
+fn job(runner: &Runner, work: &ProbeWork, modules: &serde_json::Value) -> serde_json::Value {
     let config = runner.config();
     let detectors: Vec<String> = work.detectors.iter().map(ToString::to_string).collect();
     json!({
@@ -108,6 +120,7 @@ fn job(runner: &Runner, work: &ProbeWork) -> serde_json::Value {
         "max_in_flight": work.max_in_flight,
         "target_patience_seconds": work.patience.as_secs_f64(),
         "request_timeout_seconds": config.request_timeout_seconds,
+        "custom_probes": modules,
         "limits": config.limits,
     })
 }

@@ -9,10 +9,11 @@ use super::{
     job::follow,
     keeper::Keeper,
     scratch::ScratchDir,
+    sources,
     upload::{retrying, upload},
 };
 use crate::{
-    domain::{ending::Ending, secret::ChildEnv},
+    domain::{custom_probe::CustomModule, ending::Ending, secret::ChildEnv},
     grpc::is_lease_lost,
     process::{
         JobEvent,
@@ -41,8 +42,9 @@ pub(crate) async fn run(
     keeper: &Keeper,
     entry: &Entry<'_>,
     scratch: &ScratchDir,
+    modules: &[CustomModule],
 ) -> Result<Ending, Interrupt> {
-    match make(runner, keeper, entry, scratch).await {
+    match make(runner, keeper, entry, scratch, modules).await {
         Ok(artifacts) => Ok(Ending::done(artifacts)),
         Err(NotMade::Interrupted(interrupt)) => Err(interrupt),
         Err(NotMade::Because(reason)) => Ok(Ending::retryable(
@@ -69,6 +71,7 @@ async fn make(
     keeper: &Keeper,
     entry: &Entry<'_>,
     scratch: &ScratchDir,
+    modules: &[CustomModule],
 ) -> Result<Vec<String>, NotMade> {
     let file = |name: &str| scratch.path().join(name);
     let skeleton = file("skeleton.jsonl");
@@ -77,11 +80,17 @@ async fn make(
     let (artifacts, lease) = (runner.artifacts(), keeper.lease());
     let read = retrying(patience, || artifacts.read_skeleton(lease, &skeleton));
     unless_interrupted(runner, keeper, read).await?;
+    // Only for what the report says about them: garak's writer has words of its own for the rest.
+    let modules = match sources::fetch_all(runner, keeper, modules, scratch.path()).await {
+        Ok(modules) => modules.unwrap_or_default(),
+        Err(interrupt) => return Err(NotMade::Interrupted(interrupt)),
+    };
     let job = json!({
         "skeleton": skeleton,
         "report_html": html,
         "digest": digest,
         "reportfile_name": format!("garak.{}.report.jsonl", lease.scan_id()),
+        "custom_probes": modules,
         "limits": runner.config().limits,
     });
     write(runner, keeper, entry, scratch, job).await?;

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     config::Config,
     domain::{allowance::Allowance, secret::Credential},
-    grpc::{ArtifactClient, TaskClient},
+    grpc::{ArtifactClient, SourceClient, TaskClient},
     process::{WarmProcess, WarmState},
 };
 
@@ -45,6 +45,7 @@ pub(crate) struct RunnerParts {
     pub(crate) secrets: BTreeMap<String, Credential>,
     pub(crate) tasks: TaskClient,
     pub(crate) artifacts: ArtifactClient,
+    pub(crate) sources: SourceClient,
     pub(crate) warm: WarmProcess,
     pub(crate) scratch: Scratch,
 }
@@ -93,6 +94,10 @@ impl Runner {
 
     pub(crate) fn artifacts(&self) -> &ArtifactClient {
         &self.parts.artifacts
+    }
+
+    pub(crate) fn sources(&self) -> &SourceClient {
+        &self.parts.sources
     }
 
     pub(crate) fn warm(&self) -> &WarmProcess {

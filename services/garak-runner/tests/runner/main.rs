@@ -1,5 +1,6 @@
 //! The runner with real garak: its tasks between fakes of the services it calls, and its process.
 
 mod binary;
+mod custom_probes;
 mod support;
 mod tasks;

@@ -35,6 +35,7 @@ fn work(generator: &str, options: Value, secret: Option<&str>) -> ProbeWork {
         eval_threshold: 0.5,
         patience: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
+        custom_probes: vec![],
     }
 }
 

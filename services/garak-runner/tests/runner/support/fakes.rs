@@ -12,7 +12,9 @@ use std::{
 
 use aegis_mesh::Error;
 use aegis_proto::internal::{
-    artifact::v1::{self as art, artifact_service_server::ArtifactService},
+    artifact::v1::{
+        self as art, artifact_service_server::ArtifactService, source_service_server::SourceService,
+    },
     task::v1::{self as pb, task_service_server::TaskService},
 };
 use futures_util::{Stream, StreamExt, stream};
@@ -41,11 +43,27 @@ pub(crate) struct Fakes {
     /// So many uploads are broken off after their first message.
     pub(crate) broken_uploads: AtomicUsize,
     pub(crate) skeleton: Mutex<Vec<u8>>,
+    sources: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// So many reads of sources are not answered.
+    pub(crate) failing_sources: AtomicUsize,
 }
 
 impl Fakes {
     pub(crate) fn push(&self, task: pb::LeasedTask) {
         self.queue.lock().unwrap().push_back(task);
+    }
+
+    /// Keeps a source and returns its checksum.
+    pub(crate) fn keep_source(&self, source: &str) -> String {
+        let sha256 = hex::encode(Sha256::digest(source));
+        self.keep_source_as(&sha256, source);
+        sha256
+    }
+
+    /// Keeps a source under a checksum that need not be its own.
+    pub(crate) fn keep_source_as(&self, sha256: &str, source: &str) {
+        let mut sources = self.sources.lock().unwrap();
+        sources.insert(sha256.to_owned(), source.as_bytes().to_vec());
     }
 
     pub(crate) fn stop(&self) {
@@ -272,6 +290,42 @@ impl ArtifactService for Fakes {
         Ok(Response::new(art::ComposeReportResponse {
             artifact_ids: vec!["artifact-composed".to_owned()],
         }))
+    }
+}
+
+#[async_trait]
+impl SourceService for Fakes {
+    async fn put_source(
+        &self,
+        _: Request<art::PutSourceRequest>,
+    ) -> Result<Response<art::PutSourceResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn get_source(
+        &self,
+        _: Request<art::GetSourceRequest>,
+    ) -> Result<Response<art::GetSourceResponse>, Status> {
+        Err(Status::unimplemented("not asked"))
+    }
+
+    async fn read_task_source(
+        &self,
+        request: Request<art::ReadTaskSourceRequest>,
+    ) -> Result<Response<art::ReadTaskSourceResponse>, Status> {
+        self.check()?;
+        let request = request.into_inner();
+        assert_eq!(request.lease.unwrap().token, b"token");
+        if takes_one(&self.failing_sources) {
+            return Err(unavailable());
+        }
+        let sources = self.sources.lock().unwrap();
+        match sources.get(&request.sha256) {
+            Some(source) => Ok(Response::new(art::ReadTaskSourceResponse {
+                source: source.clone(),
+            })),
+            None => Err(Error::not_found("source", &request.sha256).into()),
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use aegis_mesh::{CallContext, MeshChannel, MeshServer, ServerConfig, Shutdown, w
 use aegis_proto::{
     ids::{ScanId, TaskId},
     internal::{
-        artifact::v1::artifact_service_server::ArtifactServiceServer,
+        artifact::v1::{
+            artifact_service_server::ArtifactServiceServer,
+            source_service_server::SourceServiceServer,
+        },
         runner::v1::{
             GetStatusRequest, GetStatusResponse, runner_service_client::RunnerServiceClient,
         },
@@ -164,7 +167,9 @@ fn task_channel(fakes: &Arc<Fakes>) -> MeshChannel {
 
 fn artifact_channel(fakes: &Arc<Fakes>) -> MeshChannel {
     let service = ArtifactServiceServer::from_arc(Arc::clone(fakes));
-    MeshChannel::local(server().add_service(service).into_routes().unwrap())
+    let sources = SourceServiceServer::from_arc(Arc::clone(fakes));
+    let server = server().add_service(service).add_service(sources);
+    MeshChannel::local(server.into_routes().unwrap())
 }
 
 /// A task for the probe "test.Test", with this specification.
@@ -185,7 +190,23 @@ pub(crate) fn probe_task(spec: serde_json::Value) -> pb::LeasedTask {
 }
 
 pub(crate) fn report_task() -> pb::LeasedTask {
-    leased(Work::Report(pb::ReportTask { revision: 1 }))
+    leased(Work::Report(pb::ReportTask {
+        revision: 1,
+        ..pb::ReportTask::default()
+    }))
+}
+
+/// A task to try out the source with this checksum, as "acme_leak".
+pub(crate) fn check_task(sha256: &str, seconds: i64) -> pb::LeasedTask {
+    let mut task = leased(Work::Check(pb::CheckTask {
+        name: "acme_leak".to_owned(),
+        sha256: sha256.to_owned(),
+        timeout: Some(prost_types::Duration { seconds, nanos: 0 }),
+    }));
+    if let Some(lease) = &mut task.lease {
+        lease.scan_id.clear();
+    }
+    task
 }
 
 fn leased(work: Work) -> pb::LeasedTask {
