@@ -63,6 +63,15 @@ pub struct DetectorScores {
     pub counts: DetectorTally,
     /// Over all outputs.
     pub outcome: Outcome,
+    /// The threshold that the scores were held against.
+    pub eval_threshold: f64,
+}
+
+impl DetectorScores {
+    /// Whether an output with this score is a hit.
+    pub fn is_hit(&self, score: f64) -> bool {
+        score >= self.eval_threshold
+    }
 }
 
 /// An attempt of any garak version.
@@ -159,7 +168,8 @@ fn read(
     } else {
         List::default()
     };
-    let (scored, has_more_scores) = detectors(&brief.detectors(eval_threshold)?, full.scores()?);
+    let counted = brief.detectors(eval_threshold)?;
+    let (scored, has_more_scores) = detectors(&counted, full.scores()?, eval_threshold);
     Ok(Attempt {
         uuid: cut.text(&brief.uuid.0).text,
         seq: brief.seq,
@@ -193,6 +203,7 @@ fn read(
 fn detectors(
     counted: &[(line::Name<'_>, DetectorTally)],
     scores: Scores,
+    eval_threshold: f64,
 ) -> (Vec<DetectorScores>, bool) {
     let mut is_cut = false;
     let listed = counted
@@ -205,6 +216,7 @@ fn detectors(
                 scores,
                 counts: *counts,
                 outcome: Outcome::from(counts),
+                eval_threshold,
             }
         });
     (listed.collect(), is_cut)

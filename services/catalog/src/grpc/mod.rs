@@ -5,6 +5,7 @@ mod catalogues;
 mod check;
 mod events;
 mod history;
+mod located;
 mod scans;
 mod tasks;
 mod view;
