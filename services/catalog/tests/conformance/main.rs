@@ -13,6 +13,7 @@ mod finish;
 mod history;
 mod invariants;
 mod lease;
+mod located;
 mod random;
 mod report;
 mod retry;
