@@ -3,6 +3,7 @@
 mod attempts;
 mod composing;
 mod downloads;
+mod findings;
 mod reading;
 mod refusals;
 mod stores;

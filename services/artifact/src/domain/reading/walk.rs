@@ -108,7 +108,6 @@ impl<'a> Walk<'a> {
 
     /// Up to `max` records of one probe that may be wanted.
     pub(super) async fn step(&mut self, max: usize, budget: &mut Budget) -> Result<Step> {
-        let mut candidates = Vec::new();
         loop {
             if let Some(at) = self.enter(budget).await? {
                 return Ok(Step::Spent(at));
@@ -116,36 +115,30 @@ impl<'a> Walk<'a> {
             let Some(leg) = &mut self.leg else {
                 return Ok(Step::End);
             };
-            let mut is_over = false;
-            while candidates.len() < max {
-                match leg.next(self.files, budget).await? {
-                    Next::Candidate(found) => {
-                        let at = Cursor {
-                            class: self.class,
-                            probe: leg.entry.name.clone(),
-                            at: found.at,
-                        };
-                        candidates.push((found.record, at));
-                    }
-                    Next::Spent if candidates.is_empty() => {
-                        return Ok(Step::Spent(Cursor {
-                            class: self.class,
-                            probe: leg.entry.name.clone(),
-                            at: leg.at(),
-                        }));
-                    }
-                    Next::Spent => break,
-                    Next::End => {
-                        is_over = true;
-                        break;
-                    }
-                }
-            }
-            let group = Group {
+            let mut group = Group {
                 file: leg.file.clone(),
                 wanted: leg.wanted.clone(),
-                candidates,
+                candidates: Vec::new(),
             };
+            let cursor = |leg: &Leg, at| Cursor {
+                class: self.class,
+                probe: leg.entry.name.clone(),
+                at,
+            };
+            let mut is_over = false;
+            while group.candidates.len() < max && !is_over {
+                match leg.next(self.files, budget).await? {
+                    Next::Candidate(found) => {
+                        let at = cursor(leg, found.at);
+                        group.candidates.push((found.record, at));
+                    }
+                    Next::Spent if group.candidates.is_empty() => {
+                        return Ok(Step::Spent(cursor(leg, leg.at())));
+                    }
+                    Next::Spent => break,
+                    Next::End => is_over = true,
+                }
+            }
             if is_over {
                 self.leg = None;
                 self.probe += 1;
@@ -153,7 +146,6 @@ impl<'a> Walk<'a> {
             if !group.candidates.is_empty() {
                 return Ok(Step::Group(group));
             }
-            candidates = group.candidates;
         }
     }
 
