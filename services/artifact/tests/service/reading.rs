@@ -309,7 +309,7 @@ async fn a_search_reads_a_bounded_part_a_call_and_goes_on() {
     assert_eq!(found, 2);
     assert_eq!(
         (pages, empty),
-        (2, 0),
+        (3, 1),
         "of 24 MB eight are looked at in a call"
     );
 }
