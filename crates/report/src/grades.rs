@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::error::LineError;
-use crate::line;
+use crate::line::{self, with_python_numbers};
+use crate::object::Object;
 
 /// The grades of a report, groups by name.
 #[derive(Debug, Clone, PartialEq)]
@@ -98,17 +99,19 @@ impl Grades {
         #[derive(Deserialize)]
         struct Line<'a> {
             #[serde(borrow)]
-            eval: Level<'a>,
+            eval: &'a RawValue,
         }
-        let line::Entry::Digest = line::parse(digest)? else {
-            return Err(LineError::new("not a digest"));
-        };
-        let Line { eval } = serde_json::from_str(line::text(digest)?)?;
-        let groups = eval
-            .into_iter()
-            .map(|(name, group)| GroupGrade::parse(name, group));
-        Ok(Self {
-            groups: groups.collect::<Result<_, _>>()?,
+        with_python_numbers(digest, |digest| {
+            let line::Entry::Digest = line::parse(digest)? else {
+                return Err(LineError::new("not a digest"));
+            };
+            let line: Line<'_> = serde_json::from_str(line::text(digest)?)?;
+            let groups = members(line.eval)?
+                .into_iter()
+                .map(|(name, group)| GroupGrade::parse(name, group));
+            Ok(Self {
+                groups: groups.collect::<Result<_, _>>()?,
+            })
         })
     }
 
@@ -209,12 +212,20 @@ impl DetectorGrade {
     }
 }
 
+fn members(value: &RawValue) -> Result<Level<'_>, LineError> {
+    let object: Object<'_> = serde_json::from_str(value.get())?;
+    let fields = object.into_fields();
+    Ok(fields
+        .map(|(name, value)| (name.into_owned(), value))
+        .collect())
+}
+
 /// Splits a level into what it says about itself and its members.
 fn level<'a, S>(value: &'a RawValue) -> Result<(S, Level<'a>), LineError>
 where
     S: Default + Deserialize<'a>,
 {
-    let mut members: Level<'a> = serde_json::from_str(value.get())?;
+    let mut members = members(value)?;
     let summary = members.remove(SUMMARY);
     let summary = summary
         .map(|summary| serde_json::from_str(summary.get()))

@@ -7,6 +7,7 @@
 //!
 //! * [`Reader`] checks a report while it arrives and makes its [`Tally`] and
 //!   its [`Index`] in the same pass; [`HitlogReader`] does so for a hitlog.
+//! * [`RunInfo`] is what a report says about its run.
 //! * [`index`] says where each completed attempt lies, so that a page of a
 //!   probe's attempts is a few ranged reads whatever the report's size.
 //! * [`attempt`] shows one attempt, whichever garak version wrote it.
@@ -23,6 +24,7 @@ pub mod line;
 mod lines;
 mod object;
 pub mod reader;
+mod run;
 mod survey;
 pub mod tally;
 
@@ -30,9 +32,10 @@ pub use attempt::{Attempt, TextBounds};
 pub use compose::{Part, ReadRange, ScanIdentity, SeekSource, Selection};
 pub use error::{ComposeError, LineError, ReadError, ReportError};
 pub use grades::Grades;
-pub use hitlog::{HitlogPart, HitlogReader, HitlogSummary};
+pub use hitlog::{HitlogPart, HitlogReader, HitlogSummary, rebuild_hitlog};
 pub use index::{Filter, Index, IndexError, IndexHeader, Outcome, Record};
-pub use reader::{Limits, Options, Reader, Run, Summary, read};
+pub use reader::{Limits, Options, Reader, Summary, read};
+pub use run::RunInfo;
 pub use tally::{AttemptCounts, DetectorTally, ProbeTally, Tally, Warning};
 
 /// The score from which on an output counts as hit when nothing else was

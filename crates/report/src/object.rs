@@ -5,12 +5,15 @@ use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::Serialize;
 use serde_json::value::RawValue;
 
 use crate::error::LineError;
 use crate::line::{Str, text};
+
+/// Most fields of a line; garak's setup line has about a hundred.
+const MAX_FIELDS: usize = 4096;
 
 /// The fields of one line, in their order.
 #[derive(Debug, Default)]
@@ -28,6 +31,14 @@ impl<'a> Object<'a> {
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.get())
+    }
+
+    /// The fields that the line has, in its order.
+    pub(crate) fn into_fields(self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
+        self.0.into_iter().filter_map(|(name, value)| match value {
+            Cow::Borrowed(value) => Some((name, value)),
+            Cow::Owned(_) => None,
+        })
     }
 
     /// The value of a field if it is a string.
@@ -77,6 +88,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::new();
                 while let Some(Str(key)) = map.next_key()? {
+                    if fields.len() == MAX_FIELDS {
+                        return Err(de::Error::custom("too many fields"));
+                    }
                     fields.push((key, Cow::Borrowed(map.next_value::<&RawValue>()?)));
                 }
                 Ok(Object(fields))

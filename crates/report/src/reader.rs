@@ -7,6 +7,7 @@ use crate::error::{LineError, ReadError, ReportError};
 use crate::index::Index;
 use crate::line::{self, Entry};
 use crate::lines::{Line, Lines};
+use crate::run::RunInfo;
 use crate::survey::{Refusal, Survey};
 use crate::tally::{Tally, Warning};
 
@@ -69,30 +70,30 @@ pub struct Summary {
     pub bytes: u64,
     /// What the `eval` lines say, and counts of attempts.
     pub tally: Tally,
+    /// What the attempts' own scores say, counted with [`Options::eval_threshold`].
+    pub scored: Tally,
     /// Where completed attempts and other lines lie.
     pub index: Index,
     /// The run.
-    pub run: Run,
+    pub run: RunInfo,
     /// What does not add up.
     pub warnings: Vec<Warning>,
 }
 
-/// What a report says about its run; strings are empty when it does not. They
-/// are at most 256 bytes long.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Run {
-    /// garak's run id, a UUID.
-    pub run_id: String,
-    /// Version of the garak that ran.
-    pub garak_version: String,
-    /// Local time without a zone, ISO 8601.
-    pub start_time: String,
-    /// Local time without a zone, ISO 8601.
-    pub end_time: String,
-    /// Whether there is a `completion` line: the run came to its end.
-    pub is_completed: bool,
-    /// Whether there is a `digest` line.
-    pub has_digest: bool,
+impl Summary {
+    /// The tally, with the attempts' own scores for each probe that has no `eval` line at all: a
+    /// run that ended before its evaluation, as reports of old runs often show.
+    pub fn whole_tally(&self) -> Tally {
+        let mut whole = self.tally.clone();
+        for (name, probe) in &mut whole.probes {
+            if probe.detectors.is_empty()
+                && let Some(scored) = self.scored.probes.get(name)
+            {
+                probe.detectors.clone_from(&scored.detectors);
+            }
+        }
+        whole
+    }
 }
 
 /// Reads a report while it arrives, in chunks of any size.
@@ -190,8 +191,16 @@ fn take(survey: &mut Survey, line: Line<'_>) -> Result<(), ReportError> {
     if line.is_blank() {
         return Ok(());
     }
-    let entry = line::parse(line.bytes).map_err(|error| line.malformed(error))?;
-    survey.take(&line, entry).map_err(|refusal| match refusal {
+    let taken = match line::parse(line.bytes) {
+        Ok(entry) => survey.take(&line, entry),
+        Err(error) => match replaced(&line, error) {
+            Some(bytes) => line::parse(&bytes)
+                .map_err(Refusal::Line)
+                .and_then(|entry| survey.take(&line, entry)),
+            None => Err(error.into()),
+        },
+    };
+    taken.map_err(|refusal| match refusal {
         Refusal::Line(error) => line.malformed(error),
         Refusal::Full { what, limit } => ReportError::TooMany {
             line: line.number,
@@ -202,18 +211,28 @@ fn take(survey: &mut Survey, line: Line<'_>) -> Result<(), ReportError> {
     })
 }
 
+/// The line without numbers that are no JSON, if it was refused and has some.
+fn replaced(line: &Line<'_>, error: LineError) -> Option<Vec<u8>> {
+    match error {
+        LineError::Malformed { .. } => line::replaced(line.bytes),
+        LineError::Torn => None,
+    }
+}
+
 /// The line without a line break at the end: garak writes only the digest so,
 /// so anything else has lost bytes.
 fn take_last(survey: &mut Survey, line: Line<'_>) -> Result<(), ReportError> {
     if line.is_blank() {
         return Ok(());
     }
-    match line::parse(line.bytes) {
+    let replaced = line::parse(line.bytes)
+        .err()
+        .and_then(|error| replaced(&line, error));
+    let bytes = replaced.as_deref().unwrap_or(line.bytes);
+    match line::parse(bytes) {
         Ok(Entry::Digest) => take(survey, line),
         // Stopped at the very end: "-" or "tru" might have gone on.
-        Err(LineError::Malformed { column, .. }) if column + 1 < line.bytes.len() => {
-            take(survey, line)
-        }
+        Err(LineError::Malformed { column, .. }) if column + 1 < bytes.len() => take(survey, line),
         Ok(_) | Err(_) => Err(ReportError::Truncated {
             line: line.number,
             offset: line.offset + u64::from(line.length),

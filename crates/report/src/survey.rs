@@ -2,19 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use uuid::Uuid;
-
 use crate::error::LineError;
 use crate::index::{
     Index, IndexHeader, Outcome, Outcomes, ProbeEntry, Record, SkeletonEntry, SkeletonKind,
 };
-use crate::line::{AttemptLine, Entry, Eval, Name, Str};
+use crate::line::{AttemptLine, Entry, Eval, Name};
 use crate::lines::Line;
-use crate::reader::{Limits, Options, Run, Summary};
+use crate::reader::{Limits, Options, Summary};
+use crate::run::{RunInfo, kept};
 use crate::tally::{AttemptCounts, DetectorTally, ProbeTally, Tally, Warning, cross_check};
-
-/// Longest string that is kept from a line, names apart.
-const MAX_KEPT_BYTES: usize = 256;
 
 /// Why a line is not taken.
 #[derive(Debug)]
@@ -43,7 +39,7 @@ pub(crate) struct Survey {
     unattributed: usize,
     attempts: usize,
     detectors: usize,
-    run: Run,
+    run: RunInfo,
     odd_evals: BTreeSet<OddEval>,
 }
 
@@ -84,7 +80,7 @@ impl Survey {
             unattributed: 0,
             attempts: 0,
             detectors: 0,
-            run: Run::default(),
+            run: RunInfo::default(),
             odd_evals: BTreeSet::new(),
         }
     }
@@ -104,7 +100,10 @@ impl Survey {
                     .transpose()?;
                 (SkeletonKind::PluginCache, probe)
             }
-            Entry::Setup => (SkeletonKind::Setup, None),
+            Entry::Setup(setup) => {
+                self.run.set_up(&setup);
+                (SkeletonKind::Setup, None)
+            }
             Entry::PayloadInit => (SkeletonKind::PayloadInit, None),
             Entry::Init(init) => {
                 self.run.run_id = kept(&init.run);
@@ -157,6 +156,7 @@ impl Survey {
                 detectors,
                 first,
                 count,
+                classes: None,
             });
             records.push(probe.records);
             first += count;
@@ -168,6 +168,7 @@ impl Survey {
             lines,
             bytes,
             tally,
+            scored,
             index,
             run: self.run,
             warnings,
@@ -218,7 +219,7 @@ impl Survey {
             length: line.length,
             seq: i32::try_from(attempt.seq).unwrap_or(-1),
             outcomes,
-            uuid: Uuid::try_parse(&attempt.uuid.0).unwrap_or_default(),
+            uuid: Record::key_of(&attempt.uuid.0),
         });
         Ok(())
     }
@@ -316,9 +317,4 @@ impl Survey {
         });
         Ok(())
     }
-}
-
-fn kept(text: &Str<'_>) -> String {
-    let text = &*text.0;
-    text[..text.floor_char_boundary(MAX_KEPT_BYTES)].to_owned()
 }

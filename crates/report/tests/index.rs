@@ -6,7 +6,7 @@ use aegis_report::index::{
     INDEXED_DETECTORS, PREFIX_BYTES, RECORD_BYTES, SkeletonKind, parse_records, plan_reads,
 };
 use aegis_report::{Attempt, Filter, Index, IndexError, IndexHeader, Outcome, TextBounds};
-use common::{NONES, PLAIN, lines_of, read};
+use common::{NONES, PARTS, PLAIN, lines_of, read};
 
 fn stored(index: &Index) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -193,7 +193,7 @@ fn only_whole_indexes_of_a_known_version_are_read() {
         bytes[at] = byte;
         IndexHeader::parse(&bytes).unwrap_err()
     };
-    assert!(matches!(changed(7, b'2'), IndexError::UnknownVersion('2')));
+    assert!(matches!(changed(7, b'3'), IndexError::UnknownVersion('3')));
     assert!(matches!(changed(0, b'a'), IndexError::Malformed(_)));
     assert!(
         matches!(changed(11, 0xff), IndexError::Malformed(_)),
@@ -228,12 +228,12 @@ fn reads_are_joined_within_bounds() {
 
 /// What is stored can be read for good: a change of these bytes is a new version.
 #[test]
-fn version_1_is_stored_as_ever() {
+fn version_2_is_stored_as_ever() {
     let report = br#"{"entry_type": "attempt", "status": 2, "seq": 5, "uuid": "00112233-4455-6677-8899-aabbccddeeff", "probe_classname": "a.A", "detector_results": {"d.D": [0], "d.E": [1], "d.F": [null]}}
 {"entry_type": "eval", "probe": "a.A", "detector": "d.D", "passed": 1, "total": 1}
 "#;
-    let header = br#"{"report_bytes":267,"lines":2,"probes":[{"name":"a.A","detectors":["d.D","d.E","d.F"],"first":0,"count":1}],"skeleton":[{"kind":"eval","probe":0,"offset":184,"length":83}]}"#;
-    let mut expected = b"AEGISIX1".to_vec();
+    let header = br#"{"report_bytes":267,"lines":2,"probes":[{"name":"a.A","detectors":["d.D","d.E","d.F"],"first":0,"count":1,"classes":{"hits":1,"passes":0}}],"skeleton":[{"kind":"eval","probe":0,"offset":184,"length":83}]}"#;
+    let mut expected = b"AEGISIX2".to_vec();
     expected.extend_from_slice(&(header.len() as u32).to_le_bytes());
     expected.extend_from_slice(&[40, 0, 0, 0]);
     expected.extend_from_slice(header);
@@ -255,5 +255,59 @@ fn version_1_is_stored_as_ever() {
             .unwrap()[0]
             .seq,
         5
+    );
+}
+
+/// Written before hits lay first.
+const VERSION_1: &[u8] = include_bytes!("data/part-4.v1.index");
+
+#[test]
+fn an_index_of_the_first_version_is_still_read() {
+    let (old, new) = (Index::read_from(VERSION_1).unwrap(), read(PARTS[3]).index);
+    assert_eq!(
+        old.probes().collect::<Vec<_>>(),
+        new.probes().collect::<Vec<_>>()
+    );
+    let header = IndexHeader::parse(VERSION_1).unwrap();
+    assert_eq!(header.probes[0].runs(), [(None, 0..header.probes[0].count)]);
+}
+
+#[test]
+fn hits_lie_first_then_passes_then_what_could_not_be_scored() {
+    let score = |number: u32| ["[1.0]", "[0.0]", "[null]"][number as usize % 3];
+    let attempt = |number: u32| {
+        let score = score(number);
+        format!(
+            r#"{{"entry_type": "attempt", "seq": {number}, "status": 2, "probe_classname": "a.A", "outputs": ["o"], "detector_results": {{"d.D": {score}}}}}"#
+        )
+    };
+    let report: String = (0..8).map(|number| attempt(number) + "\n").collect();
+    let index = read(report.as_bytes()).index;
+    let order: Vec<i32> = index
+        .records("a.A")
+        .unwrap()
+        .iter()
+        .map(|record| record.seq)
+        .collect();
+    assert_eq!(
+        order,
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        "in memory as the report has them"
+    );
+    let bytes = stored(&index);
+    let header = IndexHeader::parse(&bytes).unwrap();
+    let range = header.record_range(&header.probes[0], 0, 8);
+    let records = parse_records(&bytes[range.start as usize..range.end as usize]).unwrap();
+    let lying: Vec<i32> = records.iter().map(|record| record.seq).collect();
+    assert_eq!(lying, [0, 3, 6, 1, 4, 7, 2, 5]);
+    let runs = [
+        (Some(Outcome::Hit), 0..3),
+        (Some(Outcome::Pass), 3..6),
+        (Some(Outcome::None), 6..8),
+    ];
+    assert_eq!(header.probes[0].runs(), runs);
+    assert_eq!(
+        Index::read_from(&*bytes).unwrap().probes().next(),
+        index.probes().next()
     );
 }

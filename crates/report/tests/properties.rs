@@ -5,16 +5,22 @@ mod common;
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use aegis_report::attempt::any_text_matches;
 use aegis_report::index::parse_records;
 use aegis_report::{
     Attempt, DetectorTally, Grades, HitlogReader, Index, IndexHeader, Limits, Options, Part,
     Reader, ReportError, SeekSource, Selection, Summary, Tally, TextBounds, compose,
+    rebuild_hitlog,
 };
 use common::{PLAIN, identity};
 use proptest::prelude::*;
 use serde_json::json;
 
 const MAX_LINE_BYTES: usize = 4096;
+/// Flat messages, names with prefixes.
+const OLD: &[u8] = include_bytes!("data/versions/0.9.0.6.report.jsonl");
+/// Numbers that are no JSON, nothing evaluated.
+const KILLED: &[u8] = include_bytes!("data/versions/killed-nan.report.jsonl");
 
 fn options() -> Options {
     let limits = Limits {
@@ -40,7 +46,10 @@ fn read(report: &[u8], chunk: usize) -> Result<Summary, ReportError> {
 
 /// Lines of a report with something in them changed, cut or left as it is.
 fn mangled() -> impl Strategy<Value = Vec<u8>> {
-    let lines: Vec<&[u8]> = PLAIN.split_inclusive(|byte| *byte == b'\n').collect();
+    let reports = [PLAIN, OLD, KILLED].into_iter();
+    let lines: Vec<&[u8]> = reports
+        .flat_map(|report| report.split_inclusive(|byte| *byte == b'\n'))
+        .collect();
     let change = prop_oneof![
         4 => Just(None),
         1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(Some),
@@ -121,12 +130,24 @@ proptest! {
         chunk in 1..3000usize,
     ) {
         let whole = read(&report, report.len().max(1));
+        if let Ok(summary) = &whole {
+            let mut source = SeekSource(Cursor::new(&report));
+            let limits = options().limits;
+            let made = rebuild_hitlog(&summary.index, &mut source, 0.5, limits, &mut Vec::new());
+            if let Ok(hits) = made {
+                let failed = summary.scored.probes.values().flat_map(|of| of.detectors.values());
+                let failed: u64 = failed.map(|counts| counts.failed).sum();
+                prop_assert_eq!(hits.total(), failed);
+            }
+        }
         prop_assert_eq!(read(&report, chunk), whole, "whatever the chunks");
         let mut hitlog = HitlogReader::new(options().limits);
         let _ = report.chunks(chunk).try_for_each(|chunk| hitlog.push(chunk));
         let _ = hitlog.finish();
         for line in report.split(|byte| *byte == b'\n') {
             let _ = Attempt::parse(line, 0.5, TextBounds::default());
+            let _ = Attempt::parse_whole(line, 0.5, TextBounds::default());
+            let _ = any_text_matches(line, str::is_empty);
             let _ = Grades::parse(line);
         }
     }
@@ -160,7 +181,9 @@ proptest! {
             (probe, parse_records(&stored[range.start as usize..range.end as usize]).unwrap())
         }).zip(index.probes()) {
             prop_assert_eq!(probe, entry);
-            prop_assert_eq!(&records[..], others);
+            let mut in_order = records;
+            in_order.sort_by_key(|record| record.offset);
+            prop_assert_eq!(&in_order[..], others);
         }
     }
 
@@ -171,7 +194,7 @@ proptest! {
         has_magic: bool,
     ) {
         if has_magic && bytes.len() >= 16 {
-            bytes[..8].copy_from_slice(b"AEGISIX1");
+            bytes[..8].copy_from_slice(if length % 2 == 0 { b"AEGISIX1" } else { b"AEGISIX2" });
             bytes[8..12].copy_from_slice(&length.to_le_bytes());
             bytes[12..16].copy_from_slice(&40u32.to_le_bytes());
         }

@@ -18,9 +18,9 @@ use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
 use crate::config::{Config, StorageBackend};
-use crate::domain::attempts::Attempts;
 use crate::domain::compose::Composer;
 use crate::domain::download::Downloads;
+use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
@@ -151,11 +151,11 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
     let (r, s) = rows();
     let composer = Composer::new(r, s, scratch, config.compose_limits());
     let (r, s) = rows();
-    let attempts = Attempts::new(r, s);
+    let reports = Reports::new(r, s);
     let downloads = Downloads::new(registry, Arc::clone(&store));
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
-    let report_api = ReportServiceServer::new(ReportApi::new(attempts, downloads, tokens));
+    let report_api = ReportServiceServer::new(ReportApi::new(reports, downloads, tokens));
     let server = MeshServer::builder("artifact", &config.server)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .deadline(

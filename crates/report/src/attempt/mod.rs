@@ -1,14 +1,14 @@
 //! One attempt in full, as a person wants to see it.
 
+mod full;
 mod value;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use self::value::{Message, Prompt, Scores, any_text, any_texts};
+use self::full::Full;
+pub(crate) use self::value::List;
+use self::value::{Message, Scores, any_text};
 use crate::error::LineError;
 use crate::index::Outcome;
-use crate::line::{self, Entry, Str};
+use crate::line::{self, Entry, with_python_numbers};
 use crate::tally::DetectorTally;
 
 /// Most turns, outputs, triggers, detectors, and scores of one detector that a
@@ -63,6 +63,15 @@ pub struct DetectorScores {
     pub counts: DetectorTally,
     /// Over all outputs.
     pub outcome: Outcome,
+    /// The threshold that the scores were held against.
+    pub eval_threshold: f64,
+}
+
+impl DetectorScores {
+    /// Whether an output with this score is a hit.
+    pub fn is_hit(&self, score: f64) -> bool {
+        score >= self.eval_threshold
+    }
 }
 
 /// An attempt of any garak version.
@@ -90,80 +99,111 @@ pub struct Attempt {
     pub triggers: Vec<Text>,
     /// The probe's notes as JSON, triggers included; `None` if there are none.
     pub notes: Option<Text>,
+    /// What was said, one conversation for each output where garak kept them; only of
+    /// [`Attempt::parse_whole`].
+    pub conversations: Vec<Vec<Turn>>,
     /// Whether anything is missing: a text was cut or a list was.
     pub is_truncated: bool,
 }
 
-#[derive(Deserialize)]
-struct Full<'a> {
-    #[serde(borrow)]
-    goal: Option<&'a RawValue>,
-    #[serde(borrow)]
-    intent: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    prompt: Prompt<'a>,
-    /// Up to 0.12 `outputs` are strings, later objects.
-    #[serde(borrow, default)]
-    outputs: value::List<'a, Message<'a>>,
-    #[serde(default)]
-    detector_results: Scores,
-    #[serde(borrow)]
-    notes: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Notes<'a> {
-    #[serde(borrow)]
-    triggers: Option<&'a RawValue>,
-    /// Up to 0.10.
-    #[serde(borrow)]
-    trigger: Option<&'a RawValue>,
-}
-
 impl Attempt {
     /// Reads the line of an attempt, with or without its line break.
-    /// `eval_threshold` decides the outcomes.
+    /// `eval_threshold` decides the outcomes. Conversations are left out: mostly they say again
+    /// what prompt and outputs do.
     ///
     /// # Errors
     /// [`LineError`] if it is not the line of an attempt.
     pub fn parse(line: &[u8], eval_threshold: f64, bounds: TextBounds) -> Result<Self, LineError> {
-        let Entry::Attempt(brief) = line::parse(line)? else {
-            return Err(LineError::new("not an attempt"));
-        };
-        let full: Full<'_> = serde_json::from_str(line::text(line)?)?;
-        let mut cut = Cutter::new(bounds);
-        let prompt = cut.list(&full.prompt.0);
-        let outputs = cut.list(&full.outputs);
-        let notes = full
-            .notes
-            .filter(|notes| !matches!(notes.get(), "null" | "{}"));
-        let triggers = notes.map(triggers).transpose()?.unwrap_or_default();
-        let triggers = cut.list(&triggers);
-        let detectors = detectors(&brief.detectors(eval_threshold)?, full.detector_results);
-        Ok(Self {
-            uuid: cut.text(&brief.uuid.0).text,
-            seq: brief.seq,
-            status: brief.status,
-            probe: brief.probe.as_str().to_owned(),
-            goal: full.goal.and_then(any_text).map(|text| cut.text(&text)),
-            intent: full.intent.and_then(any_text).map(|text| cut.text(&text)),
-            prompt: prompt.iter().map(|turn| cut.turn(turn)).collect(),
-            outputs: outputs.iter().map(|output| cut.message(output)).collect(),
-            triggers: triggers
-                .iter()
-                .map(|trigger| cut.text(&trigger.0))
-                .collect(),
-            notes: notes.map(|notes| cut.text(notes.get())),
-            is_truncated: cut.has_cut || detectors.1,
-            detectors: detectors.0,
-        })
+        with_python_numbers(line, |line| read(line, eval_threshold, bounds, false))
     }
+
+    /// As [`Attempt::parse`], with the conversations.
+    ///
+    /// # Errors
+    /// [`LineError`] if it is not the line of an attempt.
+    pub fn parse_whole(
+        line: &[u8],
+        eval_threshold: f64,
+        bounds: TextBounds,
+    ) -> Result<Self, LineError> {
+        with_python_numbers(line, |line| read(line, eval_threshold, bounds, true))
+    }
+}
+
+/// Whether `matches` says so of any text of an attempt's prompt, outputs or conversations, each
+/// taken whole, as long as it may be.
+///
+/// # Errors
+/// [`LineError`] if it is not the line of an attempt.
+pub fn any_text_matches(line: &[u8], matches: impl Fn(&str) -> bool) -> Result<bool, LineError> {
+    with_python_numbers(line, |line| {
+        let full = Full::parse(line::text(line)?)?;
+        let said =
+            |turn: &value::Turn<'_>| turn.content.0.as_ref().is_some_and(|text| matches(&text.0));
+        let output = |output: &Message<'_>| output.0.as_ref().is_some_and(|text| matches(&text.0));
+        Ok(full.prompt().0.items.iter().any(said)
+            || full.outputs().items.iter().any(output)
+            || full
+                .conversations()
+                .items
+                .iter()
+                .any(|turns| turns.items.iter().any(said)))
+    })
+}
+
+fn read(
+    line: &[u8],
+    eval_threshold: f64,
+    bounds: TextBounds,
+    has_conversations: bool,
+) -> Result<Attempt, LineError> {
+    let Entry::Attempt(brief) = line::parse(line)? else {
+        return Err(LineError::new("not an attempt"));
+    };
+    let full = Full::parse(line::text(line)?)?;
+    let mut cut = Cutter::new(bounds);
+    let (prompt, outputs, triggers) = (full.prompt(), full.outputs(), full.triggers());
+    let conversations = if has_conversations {
+        full.conversations()
+    } else {
+        List::default()
+    };
+    let counted = brief.detectors(eval_threshold)?;
+    let (scored, has_more_scores) = detectors(&counted, full.scores()?, eval_threshold);
+    Ok(Attempt {
+        uuid: cut.text(&brief.uuid.0).text,
+        seq: brief.seq,
+        status: brief.status,
+        probe: brief.probe.as_str().to_owned(),
+        goal: full.goal.and_then(any_text).map(|text| cut.text(&text)),
+        intent: full.intent.and_then(any_text).map(|text| cut.text(&text)),
+        prompt: cut.turns(&prompt.0),
+        outputs: cut
+            .list(&outputs)
+            .iter()
+            .map(|output| cut.message(output))
+            .collect(),
+        triggers: cut
+            .list(&triggers)
+            .iter()
+            .map(|trigger| cut.text(&trigger.0))
+            .collect(),
+        notes: full.notes().map(|notes| cut.text(notes.get())),
+        conversations: cut
+            .list(&conversations)
+            .iter()
+            .map(|turns| cut.turns(turns))
+            .collect(),
+        is_truncated: cut.has_cut || has_more_scores,
+        detectors: scored,
+    })
 }
 
 /// What detectors said, and whether any of it is missing.
 fn detectors(
     counted: &[(line::Name<'_>, DetectorTally)],
     scores: Scores,
+    eval_threshold: f64,
 ) -> (Vec<DetectorScores>, bool) {
     let mut is_cut = false;
     let listed = counted
@@ -176,20 +216,10 @@ fn detectors(
                 scores,
                 counts: *counts,
                 outcome: Outcome::from(counts),
+                eval_threshold,
             }
         });
     (listed.collect(), is_cut)
-}
-
-fn triggers<'a>(notes: &'a RawValue) -> Result<value::List<'a, Str<'a>>, LineError> {
-    if !notes.get().starts_with('{') {
-        return Ok(value::List::default());
-    }
-    let notes: Notes<'_> = serde_json::from_str(notes.get())?;
-    Ok(match notes.triggers.or(notes.trigger) {
-        Some(triggers) => any_texts(triggers)?,
-        None => value::List::default(),
-    })
 }
 
 /// Copies texts as long as the bounds allow.
@@ -227,6 +257,13 @@ impl Cutter {
         message.0.as_ref().map(|text| self.text(&text.0))
     }
 
+    fn turns(&mut self, turns: &List<'_, value::Turn<'_>>) -> Vec<Turn> {
+        self.list(turns)
+            .iter()
+            .map(|turn| self.turn(turn))
+            .collect()
+    }
+
     fn turn(&mut self, turn: &value::Turn<'_>) -> Turn {
         Turn {
             role: self.text(&turn.role.0).text,
@@ -235,7 +272,7 @@ impl Cutter {
     }
 
     /// The items of a list; notes when there were more.
-    fn list<'l, T>(&mut self, list: &'l value::List<'_, T>) -> &'l [T] {
+    fn list<'l, T>(&mut self, list: &'l List<'_, T>) -> &'l [T] {
         self.has_cut |= list.has_more;
         &list.items
     }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -14,17 +15,21 @@ use crate::line::{Score, Str};
 
 /// The first [`MAX_LISTED`] items of a list.
 #[derive(Debug)]
-pub(super) struct List<'a, T> {
-    pub(super) items: Vec<T>,
+pub(crate) struct List<'a, T> {
+    pub(crate) items: Vec<T>,
     pub(super) has_more: bool,
     line: PhantomData<&'a ()>,
 }
 
 impl<T> List<'_, T> {
-    fn of(items: Vec<T>) -> Self {
+    pub(super) fn of(items: Vec<T>) -> Self {
+        Self::first_of(items, false)
+    }
+
+    pub(super) fn first_of(items: Vec<T>, has_more: bool) -> Self {
         Self {
             items,
-            has_more: false,
+            has_more,
             line: PhantomData,
         }
     }
@@ -130,7 +135,7 @@ pub(super) struct Turn<'a> {
 pub(super) struct Prompt<'a>(pub(super) List<'a, Turn<'a>>);
 
 impl<'a> Prompt<'a> {
-    fn user(text: Cow<'a, str>) -> Self {
+    pub(super) fn user(text: Cow<'a, str>) -> Self {
         let content = Message(Some(Str(text)));
         Self(List::of(vec![Turn {
             role: Str(Cow::Borrowed("user")),
@@ -146,7 +151,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Prompt<'a> {
             type Value = Prompt<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a conversation, a message, a string or null")
+                f.write_str("a conversation, its turns, a message, a string or null")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
@@ -159,6 +164,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Prompt<'a> {
 
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
                 Ok(Prompt::default())
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(list)).map(Prompt)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::IndexError;
-use super::record::RECORD_BYTES;
+use super::record::{Outcome, RECORD_BYTES};
 
 /// The fixed part of an index, which says how long the header is.
 pub const PREFIX_BYTES: usize = 16;
@@ -18,7 +18,10 @@ pub const FIRST_READ_BYTES: usize = 64 << 10;
 pub const MAX_HEADER_BYTES: usize = 32 << 20;
 
 const MAGIC: &[u8; 7] = b"AEGISIX";
-const VERSION: u8 = b'1';
+/// The version that is written. In version 1, which is still read, the records of a probe lie in
+/// the report's order; since 2 hits lie first.
+const VERSION: u8 = b'2';
+const OLDEST_VERSION: u8 = b'1';
 
 /// What an index says about its report, but for the records themselves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +51,36 @@ pub struct ProbeEntry {
     pub first: u64,
     /// How many records it has: one for each completed attempt.
     pub count: u64,
+    /// How its records lie; `None` in the report's order (version 1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Classes>,
+}
+
+/// How many records of a probe there are of each class: those that any detector hit lie first, then
+/// those that none hit and some passed, then those that could not be scored; each class in the
+/// report's order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Classes {
+    /// [`super::Outcomes::overall`] is a hit.
+    pub hits: u64,
+    /// It is a pass.
+    pub passes: u64,
+}
+
+impl ProbeEntry {
+    /// The classes with the numbers of their records, counted from the probe's first; one without
+    /// an outcome, which has all, where the records lie in the report's order.
+    pub fn runs(&self) -> Vec<(Option<Outcome>, Range<u64>)> {
+        let Some(Classes { hits, passes }) = self.classes else {
+            return vec![(None, 0..self.count)];
+        };
+        let scored = hits.saturating_add(passes).min(self.count);
+        vec![
+            (Some(Outcome::Hit), 0..hits.min(self.count)),
+            (Some(Outcome::Pass), hits.min(self.count)..scored),
+            (Some(Outcome::None), scored..self.count),
+        ]
+    }
 }
 
 /// A line that is neither an attempt nor unknown.
@@ -144,7 +177,7 @@ impl IndexHeader {
                 "it does not start with the magic bytes",
             ));
         }
-        if version != VERSION {
+        if !(OLDEST_VERSION..=VERSION).contains(&version) {
             return Err(IndexError::UnknownVersion(char::from(version)));
         }
         if u32::from_le_bytes([r0, r1, r2, r3]) as usize != RECORD_BYTES {
@@ -187,7 +220,7 @@ impl IndexHeader {
     }
 
     /// Which bytes of the index hold up to `count` records of `probe`, starting
-    /// with its record number `from`; empty when there are none.
+    /// with its record number `from` as they lie; empty when there are none.
     pub fn record_range(&self, probe: &ProbeEntry, from: u64, count: u64) -> Range<u64> {
         let from = from.min(probe.count);
         let count = count.min(probe.count - from);
@@ -235,6 +268,16 @@ impl IndexHeader {
                 .checked_add(probe.count)
                 .filter(|count| *count <= u64::MAX / (2 * RECORD_BYTES as u64))
                 .ok_or(IndexError::Malformed("it counts too many records"))?;
+            let classes = probe.classes.unwrap_or_default();
+            if classes
+                .hits
+                .checked_add(classes.passes)
+                .is_none_or(|scored| scored > probe.count)
+            {
+                return Err(IndexError::Malformed(
+                    "its classes are more than its records",
+                ));
+            }
         }
         let known = |entry: &SkeletonEntry| {
             entry

@@ -3,11 +3,11 @@
 //! An index is stored beside its report and read by ranges, as the report is:
 //!
 //! ```text
-//! 0   magic "AEGISIX" and the version '1'      8 bytes
+//! 0   magic "AEGISIX" and the version '2'      8 bytes
 //! 8   length of the header                     u32, little endian
 //! 12  bytes per record                         u32, little endian
 //! 16  header: JSON, see IndexHeader
-//! ..  records, probe after probe, see Record
+//! ..  records, probe after probe and hits first, see Classes and Record
 //! ```
 //!
 //! To show a page of a probe's attempts: read the first bytes, parse the
@@ -22,8 +22,8 @@ mod record;
 use std::io::{self, Read, Write};
 
 pub use self::header::{
-    FIRST_READ_BYTES, IndexHeader, MAX_HEADER_BYTES, PREFIX_BYTES, ProbeEntry, SkeletonEntry,
-    SkeletonKind,
+    Classes, FIRST_READ_BYTES, IndexHeader, MAX_HEADER_BYTES, PREFIX_BYTES, ProbeEntry,
+    SkeletonEntry, SkeletonKind,
 };
 pub use self::range::{ReadPlan, coalesce, plan_reads};
 pub use self::record::{
@@ -68,8 +68,16 @@ pub struct Index {
 }
 
 impl Index {
-    /// One list of records for each of the header's probes, in its order.
-    pub(crate) fn new(header: IndexHeader, records: Vec<Vec<Record>>) -> Self {
+    /// One list of records for each of the header's probes, in its order, each in the report's.
+    pub(crate) fn new(mut header: IndexHeader, records: Vec<Vec<Record>>) -> Self {
+        for (probe, records) in header.probes.iter_mut().zip(&records) {
+            let count = |outcome| {
+                let all = records.iter().map(|record| record.outcomes.overall());
+                all.filter(|overall| *overall == outcome).count() as u64
+            };
+            let (hits, passes) = (count(Outcome::Hit), count(Outcome::Pass));
+            probe.classes = Some(Classes { hits, passes });
+        }
         Self { header, records }
     }
 
@@ -109,13 +117,18 @@ impl Index {
     /// [`MAX_HEADER_BYTES`].
     pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
         out.write_all(&self.header.encode()?)?;
-        for record in self.records.iter().flatten() {
-            out.write_all(&record.encode())?;
+        for records in &self.records {
+            for outcome in [Outcome::Hit, Outcome::Pass, Outcome::None] {
+                let of_class = |record: &&Record| record.outcomes.overall() == outcome;
+                for record in records.iter().filter(of_class) {
+                    out.write_all(&record.encode())?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Reads what [`Index::write_to`] wrote.
+    /// Reads what [`Index::write_to`] wrote, in this version or an older one.
     ///
     /// # Errors
     /// Those of `input`, and all that [`IndexHeader::parse`] has; bytes missing
@@ -131,8 +144,11 @@ impl Index {
             .probes
             .iter()
             .map(|probe| read_records(&mut input, probe.count));
-        let records = records.collect::<Result<_, _>>()?;
-        Ok(Self { header, records })
+        let mut records = records.collect::<Result<Vec<_>, _>>()?;
+        for records in &mut records {
+            records.sort_by_key(|record| record.offset);
+        }
+        Ok(Self::new(header, records))
     }
 }
 

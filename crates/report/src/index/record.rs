@@ -119,7 +119,7 @@ pub struct Record {
     pub seq: i32,
     /// What the probe's detectors made of it.
     pub outcomes: Outcomes,
-    /// The attempt's id; nil when it has none that is a UUID.
+    /// The attempt's id as [`Record::key_of`] makes it; nil when it has none.
     pub uuid: Uuid,
 }
 
@@ -127,6 +127,20 @@ impl Record {
     /// Where the line lies in the report, with its line break.
     pub fn range(&self) -> Range<u64> {
         self.offset..self.offset.saturating_add(u64::from(self.length))
+    }
+
+    /// What an attempt's id is in an index: itself, as garak's ids are UUIDs; of any other text a
+    /// hash (FNV-1a, 128 bits), so the attempt found must be asked for its id.
+    pub fn key_of(attempt_id: &str) -> Uuid {
+        const OFFSET: u128 = 0x6c62272e07bb014262b821756295c58d;
+        const PRIME: u128 = 0x0000000001000000000000000000013b;
+        if attempt_id.is_empty() {
+            return Uuid::nil();
+        }
+        Uuid::try_parse(attempt_id).unwrap_or_else(|_| {
+            let mix = |hash: u128, byte: u8| (hash ^ u128::from(byte)).wrapping_mul(PRIME);
+            Uuid::from_u128(attempt_id.bytes().fold(OFFSET, mix))
+        })
     }
 
     pub(super) fn encode(&self) -> [u8; RECORD_BYTES] {

@@ -4,16 +4,19 @@
 //! them is noted at the fields. A name loses the prefix that some versions
 //! give it (`probes.`, `detector.`), so that it is always `module.Class`.
 
+mod literal;
 mod value;
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
+pub(crate) use self::literal::{replaced, with_python_numbers};
 pub(crate) use self::value::Score;
 use self::value::{Detectors, OnlyKey};
 pub use self::value::{Name, OutputCounts, Str};
 use crate::error::LineError;
+pub use crate::run::Setup;
 use crate::tally::DetectorTally;
 
 /// Longest name of a probe or detector, in bytes. An index holds names.
@@ -28,8 +31,8 @@ pub const STATUS_COMPLETE: i64 = 2;
 /// What a line is, by its `entry_type`.
 #[derive(Debug)]
 pub enum Entry<'a> {
-    /// `start_run setup`: the run's configuration.
-    Setup,
+    /// `start_run setup`, `start_run args config` before 0.9.0.11: the run's configuration.
+    Setup(Box<Setup<'a>>),
     /// `init`: when the run started, and its id.
     Init(Init<'a>),
     /// `payload_init`: a payload file was loaded.
@@ -154,7 +157,7 @@ pub fn parse(line: &[u8]) -> Result<Entry<'_>, LineError> {
     Ok(match &*head.entry_type.0 {
         "attempt" => return attempt(line),
         "eval" => Entry::Eval(eval(line)?),
-        "start_run setup" => Entry::Setup,
+        "start_run setup" | "start_run args config" => Entry::Setup(Box::new(Setup::parse(line)?)),
         "init" => Entry::Init(serde_json::from_str(line)?),
         "payload_init" => Entry::PayloadInit,
         "plugin_cache" => Entry::PluginCache(plugin_cache(line)?),

@@ -1,6 +1,5 @@
 //! The rules of artifacts: what is taken in, what is composed, what may be read.
 
-pub mod attempts;
 pub mod checksum;
 pub mod compose;
 pub mod deposit;
@@ -8,6 +7,7 @@ pub mod download;
 pub mod fault;
 pub mod key;
 pub mod name;
+pub mod reading;
 pub mod registry;
 pub mod scratch;
 pub mod source;

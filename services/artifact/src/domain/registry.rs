@@ -7,6 +7,7 @@ use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, Epoch, ProjectId, ScanId, TaskId};
 use aegis_report::{Grades, Tally};
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::checksum::Checksum;
 use super::key::ObjectKey;
@@ -93,13 +94,63 @@ pub struct ReportPart {
     pub hitlog: Option<StoredArtifact>,
 }
 
-/// Where the attempts of a probe lie.
+/// Where attempts lie.
 #[derive(Debug, Clone)]
-pub struct Located {
+pub struct Source {
     /// The report.
     pub report: StoredArtifact,
+    /// Which of its probes is meant; `None` is all of them.
+    pub probe: Option<String>,
     /// From this score on an output counts as hit.
     pub eval_threshold: f64,
+}
+
+/// A scan's place in the order of creation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanPosition {
+    /// Unix milliseconds.
+    pub created_at: i64,
+    /// The scan.
+    pub scan: ScanId,
+}
+
+/// Scans of a target in which a probe hit something.
+#[derive(Debug, Clone)]
+pub struct FindingReportQuery {
+    /// The target's type.
+    pub target_type: String,
+    /// The target's name.
+    pub target_name: String,
+    /// `module.Class`.
+    pub probe: String,
+    /// `None` is any.
+    pub detector: Option<String>,
+    /// Only scans older than this one.
+    pub after: Option<ScanPosition>,
+    /// Scans at most.
+    pub limit: usize,
+}
+
+/// One of them.
+#[derive(Debug, Clone)]
+pub struct FindingReport {
+    /// Where the probe's attempts lie.
+    pub source: Source,
+    /// The scan.
+    pub position: ScanPosition,
+    /// `None` while it goes on.
+    pub scan_end_time: Option<SystemTime>,
+}
+
+/// Something that happened in a scan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moment {
+    /// When.
+    pub time: Option<SystemTime>,
+    /// Empty for what is about the scan.
+    pub probe: String,
+    /// UPPER_SNAKE, as the catalog has it.
+    pub kind: String,
 }
 
 /// What a report says, for its row.
@@ -141,5 +192,18 @@ pub trait Registry: Send + Sync + 'static {
     ) -> Result<Vec<StoredArtifact>>;
 
     /// Where a probe's attempts lie: NOT_FOUND / PROBE_NOT_EVALUATED when nowhere.
-    async fn locate(&self, project: &ProjectId, scan: ScanId, probe: &str) -> Result<Located>;
+    async fn locate(&self, project: &ProjectId, scan: ScanId, probe: &str) -> Result<Source>;
+
+    /// Where all attempts of a scan lie, in the scan's order.
+    async fn locate_all(&self, project: &ProjectId, scan: ScanId) -> Result<Vec<Source>>;
+
+    /// Scans with findings, newest first, and where to go on when there may be more.
+    async fn finding_reports(
+        &self,
+        project: &ProjectId,
+        query: &FindingReportQuery,
+    ) -> Result<(Vec<FindingReport>, Option<ScanPosition>)>;
+
+    /// What happened in a scan, in time's order; 1,000 moments at most.
+    async fn moments(&self, project: &ProjectId, scan: ScanId) -> Result<Vec<Moment>>;
 }

@@ -10,7 +10,8 @@ use super::convert;
 use crate::domain::checksum::Checksum;
 use crate::domain::name::ArtifactName;
 use crate::domain::registry::{
-    Lease, Located, Registry, ReportPart, ReportParts, ReportTally, Staged, StoredArtifact,
+    FindingReport, FindingReportQuery, Lease, Moment, Registry, ReportPart, ReportParts,
+    ReportTally, ScanPosition, Source, Staged, StoredArtifact,
 };
 
 /// The catalog's rows of artifacts. Every call is an intent that may be sent again, and is while
@@ -124,16 +125,76 @@ impl Registry for CatalogRegistry {
         stored.collect()
     }
 
-    async fn locate(&self, project: &ProjectId, scan: ScanId, probe: &str) -> Result<Located> {
-        let (scan_id, probe) = (scan.to_string(), probe.to_owned());
-        let answer = call!(
-            self,
-            locate_probe_report,
-            pb::LocateProbeReportRequest { scan_id, probe }
-        );
-        Ok(Located {
+    async fn locate(&self, project: &ProjectId, scan: ScanId, probe: &str) -> Result<Source> {
+        let request = pb::LocateProbeReportRequest {
+            scan_id: scan.to_string(),
+            probe: probe.to_owned(),
+        };
+        let answer = call!(self, locate_probe_report, request);
+        Ok(Source {
             report: convert::stored(project, answer.artifact)?,
+            probe: Some(probe.to_owned()),
             eval_threshold: answer.eval_threshold,
         })
+    }
+
+    async fn locate_all(&self, project: &ProjectId, scan: ScanId) -> Result<Vec<Source>> {
+        let scan_id = scan.to_string();
+        let answer = call!(self, locate_reports, pb::LocateReportsRequest { scan_id });
+        let source = |located: pb::LocatedReport| -> Result<Source> {
+            Ok(Source {
+                report: convert::stored(project, located.artifact)?,
+                probe: Some(located.probe).filter(|probe| !probe.is_empty()),
+                eval_threshold: answer.eval_threshold,
+            })
+        };
+        answer.reports.into_iter().map(source).collect()
+    }
+
+    async fn finding_reports(
+        &self,
+        project: &ProjectId,
+        query: &FindingReportQuery,
+    ) -> Result<(Vec<FindingReport>, Option<ScanPosition>)> {
+        let request = pb::ListFindingReportsRequest {
+            target_type: query.target_type.clone(),
+            target_name: query.target_name.clone(),
+            probe: query.probe.clone(),
+            detector: query.detector.clone().unwrap_or_default(),
+            limit: i32::try_from(query.limit).map_err(Error::internal)?,
+            after: query.after.map(convert::position_message),
+        };
+        let answer = call!(self, list_finding_reports, request);
+        let report = |found: pb::FindingReport| -> Result<FindingReport> {
+            Ok(FindingReport {
+                source: Source {
+                    report: convert::stored(project, found.artifact)?,
+                    probe: Some(query.probe.clone()),
+                    eval_threshold: found.eval_threshold,
+                },
+                position: convert::position(found.position)?,
+                scan_end_time: convert::time(found.scan_end_time)?,
+            })
+        };
+        let next = answer.next.map(|next| convert::position(Some(next)));
+        let reports = answer.reports.into_iter().map(report);
+        Ok((reports.collect::<Result<_>>()?, next.transpose()?))
+    }
+
+    async fn moments(&self, _project: &ProjectId, scan: ScanId) -> Result<Vec<Moment>> {
+        let scan_id = scan.to_string();
+        let answer = call!(
+            self,
+            list_scan_moments,
+            pb::ListScanMomentsRequest { scan_id }
+        );
+        let moment = |moment: pb::ScanMoment| -> Result<Moment> {
+            Ok(Moment {
+                time: convert::time(moment.time)?,
+                probe: moment.probe,
+                kind: moment.kind,
+            })
+        };
+        answer.moments.into_iter().map(moment).collect()
     }
 }

@@ -16,7 +16,7 @@ use prost_types::Timestamp;
 
 use crate::domain::checksum::Checksum;
 use crate::domain::key::ObjectKey;
-use crate::domain::registry::{Lease, ReportTally, StoredArtifact};
+use crate::domain::registry::{Lease, ReportTally, ScanPosition, StoredArtifact};
 use crate::domain::upload::UploadStatus;
 
 /// A field that must be an id.
@@ -99,6 +99,22 @@ pub(super) fn time(timestamp: Option<Timestamp>) -> Result<Option<SystemTime>> {
         .map_err(Error::internal)
 }
 
+/// A place as catalog sends it.
+pub(super) fn position(position: Option<rows::ScanPosition>) -> Result<ScanPosition> {
+    let position = position.ok_or_else(|| Error::internal("the catalog sent no position"))?;
+    Ok(ScanPosition {
+        created_at: position.created_at,
+        scan: position.scan_id.parse().map_err(Error::internal)?,
+    })
+}
+
+pub(super) fn position_message(position: ScanPosition) -> rows::ScanPosition {
+    rows::ScanPosition {
+        created_at: position.created_at,
+        scan_id: position.scan.to_string(),
+    }
+}
+
 pub(super) fn tally_message(tally: &ReportTally) -> rows::Tally {
     let probes = &tally.counts.probes;
     let pairs = probes.iter().flat_map(|(probe, of)| {
@@ -139,7 +155,7 @@ fn grades(tally: &ReportTally, probe: &str, detector: &str) -> Option<Grades> {
     })
 }
 
-fn count(count: u64) -> i64 {
+pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -174,11 +190,17 @@ fn outcome_message(outcome: Outcome) -> i32 {
     outcome.into()
 }
 
+/// An attempt of a list.
 pub(super) fn attempt_message(attempt: Attempt) -> report::Attempt {
-    let turn = |turn: parsed::Turn| report::Turn {
-        role: turn.role,
-        text: turn.content.map(|content| content.text).unwrap_or_default(),
-    };
+    report::Attempt {
+        triggers: Vec::new(),
+        conversations: Vec::new(),
+        ..whole_attempt_message(attempt)
+    }
+}
+
+/// An attempt with all that is known of it.
+pub(super) fn whole_attempt_message(attempt: Attempt) -> report::Attempt {
     let output = |output: Option<parsed::Text>| report::Output {
         text: output.map(|text| text.text),
     };
@@ -191,15 +213,31 @@ pub(super) fn attempt_message(attempt: Attempt) -> report::Attempt {
             .map(|value| report::Score { value })
             .collect(),
     };
+    let conversation = |turns| report::Conversation {
+        turns: turns_message(turns),
+    };
+    let conversations = attempt.conversations.into_iter();
+    let triggers = attempt.triggers.into_iter();
     report::Attempt {
         attempt_id: attempt.uuid,
         sequence: attempt.seq,
         probe: attempt.probe,
         goal: attempt.goal.map(|goal| goal.text).unwrap_or_default(),
-        prompt: attempt.prompt.into_iter().map(turn).collect(),
+        prompt: turns_message(attempt.prompt),
         outputs: attempt.outputs.into_iter().map(output).collect(),
         detectors: attempt.detectors.into_iter().map(scores).collect(),
         truncated: attempt.is_truncated,
-        ..report::Attempt::default()
+        conversations: conversations.map(conversation).collect(),
+        triggers: triggers.map(|trigger| trigger.text).collect(),
+        // garak writes no time into an attempt's line.
+        time: None,
     }
+}
+
+fn turns_message(turns: Vec<parsed::Turn>) -> Vec<report::Turn> {
+    let turn = |turn: parsed::Turn| report::Turn {
+        role: turn.role,
+        text: turn.content.map(|content| content.text).unwrap_or_default(),
+    };
+    turns.into_iter().map(turn).collect()
 }

@@ -3,6 +3,7 @@
 mod artifact_service;
 mod catalog;
 mod convert;
+mod reading;
 mod report_service;
 
 pub(crate) use self::artifact_service::ArtifactApi;

@@ -2,31 +2,28 @@
 
 use std::pin::Pin;
 
-use aegis_mesh::{PageTokens, Result, page_size, principal_of};
+use aegis_mesh::{PageTokens, Result, principal_of};
 use aegis_proto::report::v1::{self as pb, report_service_server::ReportService};
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tonic::{Request, Response, Status};
 
-use super::convert;
-use crate::domain::attempts::{Attempts, Query};
+use super::{convert, reading};
 use crate::domain::download::{Downloads, Wanted};
 use crate::domain::name::ArtifactName;
-
-/// Longest name of a probe or detector that is looked for.
-const MAX_NAME_BYTES: usize = 256;
+use crate::domain::reading::Reports;
 
 /// What a scan left behind.
 pub(crate) struct ReportApi {
-    attempts: Attempts,
+    reports: Reports,
     downloads: Downloads,
     tokens: PageTokens,
 }
 
 impl ReportApi {
     /// Over these.
-    pub(crate) fn new(attempts: Attempts, downloads: Downloads, tokens: PageTokens) -> Self {
+    pub(crate) fn new(reports: Reports, downloads: Downloads, tokens: PageTokens) -> Self {
         Self {
-            attempts,
+            reports,
             downloads,
             tokens,
         }
@@ -44,27 +41,18 @@ impl ReportService for ReportApi {
         let project = principal_of(&request)?.project;
         let request = request.into_inner();
         let list = (
-            "ListAttempts",
-            project.as_str(),
-            &request.scan_id,
-            &request.probe,
-            &request.detector,
-            request.outcome,
+            ("ListAttempts", project.as_str(), &request.scan_id),
+            (&request.probe, &request.detector, request.outcome),
+            (&request.text, request.order_by),
         );
-        let mut query = query(&request)?;
-        query.from = self.tokens.decode(&list, &request.page_token)?.unwrap_or(0);
-        let page = self.attempts.list(&project, &query).await?;
-        let next = page
-            .next
-            .map(|next| self.tokens.encode(&list, &next))
-            .transpose()?;
+        let mut query = reading::attempts_query(&request)?;
+        query.from = self.tokens.decode(&list, &request.page_token)?;
+        let page = self.reports.list(&project, &query).await?;
+        let next = page.next.map(|next| self.tokens.encode(&list, &next));
+        let attempts = page.attempts.into_iter();
         Ok(Response::new(pb::ListAttemptsResponse {
-            attempts: page
-                .attempts
-                .into_iter()
-                .map(convert::attempt_message)
-                .collect(),
-            next_page_token: next.unwrap_or_default(),
+            attempts: attempts.map(convert::attempt_message).collect(),
+            next_page_token: next.transpose()?.unwrap_or_default(),
         }))
     }
 
@@ -83,23 +71,49 @@ impl ReportService for ReportApi {
 
     async fn get_attempt(
         &self,
-        _request: Request<pb::GetAttemptRequest>,
+        request: Request<pb::GetAttemptRequest>,
     ) -> Reply<pb::GetAttemptResponse> {
-        Err(Status::unimplemented("GetAttempt"))
+        let project = principal_of(&request)?.project;
+        let query = reading::attempt_query(request.into_inner())?;
+        let attempt = self.reports.attempt(&project, &query).await?;
+        Ok(Response::new(pb::GetAttemptResponse {
+            attempt: Some(convert::whole_attempt_message(attempt)),
+        }))
     }
 
     async fn list_findings(
         &self,
-        _request: Request<pb::ListFindingsRequest>,
+        request: Request<pb::ListFindingsRequest>,
     ) -> Reply<pb::ListFindingsResponse> {
-        Err(Status::unimplemented("ListFindings"))
+        let project = principal_of(&request)?.project;
+        let request = request.into_inner();
+        let list = (
+            ("ListFindings", project.as_str()),
+            (&request.target_type, &request.target_name),
+            (&request.probe, &request.detector),
+        );
+        let mut query = reading::finding_query(&request)?;
+        query.from = self.tokens.decode(&list, &request.page_token)?;
+        let page = self.reports.findings(&project, &query).await?;
+        let next = page.next.map(|next| self.tokens.encode(&list, &next));
+        let findings = page.findings.into_iter();
+        Ok(Response::new(pb::ListFindingsResponse {
+            findings: findings.map(reading::finding_message).collect(),
+            next_page_token: next.transpose()?.unwrap_or_default(),
+        }))
     }
 
     async fn get_workflow(
         &self,
-        _request: Request<pb::GetWorkflowRequest>,
+        request: Request<pb::GetWorkflowRequest>,
     ) -> Reply<pb::GetWorkflowResponse> {
-        Err(Status::unimplemented("GetWorkflow"))
+        let project = principal_of(&request)?.project;
+        let query = reading::workflow_query(request.into_inner())?;
+        let workflow = self.reports.workflow(&project, &query).await?;
+        Ok(Response::new(pb::GetWorkflowResponse {
+            mermaid: workflow.mermaid(),
+            workflow: Some(reading::workflow_message(workflow)),
+        }))
     }
 
     async fn create_artifact_link(
@@ -141,26 +155,6 @@ impl ReportService for ReportApi {
             stream::once(async { Ok(first) }).chain(later),
         )))
     }
-}
-
-fn query(request: &pb::ListAttemptsRequest) -> Result<Query> {
-    if request.probe.is_empty() {
-        return Err(convert::invalid("probe", "required"));
-    }
-    for (field, name) in [("probe", &request.probe), ("detector", &request.detector)] {
-        if name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
-            let what = format!("not {MAX_NAME_BYTES} printable bytes at most");
-            return Err(convert::invalid(field, what));
-        }
-    }
-    Ok(Query {
-        scan: convert::id("scan_id", &request.scan_id)?,
-        probe: request.probe.clone(),
-        detector: Some(request.detector.clone()).filter(|detector| !detector.is_empty()),
-        outcome: convert::outcome(request.outcome)?,
-        from: 0,
-        page_size: page_size(request.page_size)? as usize,
-    })
 }
 
 fn revision(revision: i32) -> Result<i32> {

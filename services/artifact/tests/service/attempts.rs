@@ -298,11 +298,13 @@ async fn what_cannot_be_listed_says_why() {
     );
     assert_eq!(error.metadata()["detectors"], "test.A, test.B");
     for (error, field) in [
-        (with(|r| r.probe = String::new()).await, "probe"),
         (with(|r| r.probe = "a\0".to_owned()).await, "probe"),
         (with(|r| r.detector = "x".repeat(300)).await, "detector"),
         (with(|r| r.scan_id = "x".to_owned()).await, "scan_id"),
         (with(|r| r.outcome = 9).await, "outcome"),
+        (with(|r| r.order_by = 9).await, "order_by"),
+        (with(|r| r.text = "x".to_owned()).await, "text"),
+        (with(|r| r.text = "x".repeat(201)).await, "text"),
         (with(|r| r.page_size = -1).await, "page_size"),
         (
             with(|r| r.page_token = "made-up".to_owned()).await,

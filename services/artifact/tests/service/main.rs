@@ -3,7 +3,9 @@
 mod attempts;
 mod composing;
 mod downloads;
+mod findings;
 mod on_s3;
+mod reading;
 mod refusals;
 mod stores;
 mod support;

@@ -5,15 +5,17 @@ use aegis_proto::{
     common::v1::Checksum as ProtoChecksum,
     internal::catalog::v1::{
         self as proto, CompleteArtifactRequest, CompleteArtifactResponse,
-        ListReportArtifactsRequest, ListReportArtifactsResponse, ListReportPartsRequest,
-        ListReportPartsResponse, LocateProbeReportRequest, LocateProbeReportResponse,
+        ListFindingReportsRequest, ListFindingReportsResponse, ListReportArtifactsRequest,
+        ListReportArtifactsResponse, ListReportPartsRequest, ListReportPartsResponse,
+        ListScanMomentsRequest, ListScanMomentsResponse, LocateProbeReportRequest,
+        LocateProbeReportResponse, LocateReportsRequest, LocateReportsResponse,
         StageArtifactRequest, StageArtifactResponse, StoredArtifact,
         artifact_registry_service_server::ArtifactRegistryService,
     },
 };
 use tonic::{Request, Response, Status};
 
-use super::{check, view};
+use super::{check, located, view};
 use crate::{
     domain::{
         artifact::{Artifact, ArtifactName, Checksum, ReportPart},
@@ -115,6 +117,44 @@ impl ArtifactRegistryService for Artifacts {
             eval_threshold: found.eval_threshold,
         }))
     }
+
+    async fn locate_reports(
+        &self,
+        request: Request<LocateReportsRequest>,
+    ) -> Result<Response<LocateReportsResponse>, Status> {
+        let project = principal_of(&request)?.project;
+        let id = check::scan_id(&request.into_inner().scan_id)?;
+        let (reports, eval_threshold) = self.store.locate_all(&project, id).await?;
+        Ok(Response::new(LocateReportsResponse {
+            reports: reports.into_iter().map(located::located).collect(),
+            eval_threshold,
+        }))
+    }
+
+    async fn list_finding_reports(
+        &self,
+        request: Request<ListFindingReportsRequest>,
+    ) -> Result<Response<ListFindingReportsResponse>, Status> {
+        let project = principal_of(&request)?.project;
+        let query = located::query(request.into_inner())?;
+        let (reports, next) = self.store.finding_reports(&project, &query).await?;
+        Ok(Response::new(ListFindingReportsResponse {
+            reports: reports.into_iter().map(located::finding).collect(),
+            next: next.map(located::position),
+        }))
+    }
+
+    async fn list_scan_moments(
+        &self,
+        request: Request<ListScanMomentsRequest>,
+    ) -> Result<Response<ListScanMomentsResponse>, Status> {
+        let project = principal_of(&request)?.project;
+        let id = check::scan_id(&request.into_inner().scan_id)?;
+        let moments = self.store.moments(&project, id).await?;
+        Ok(Response::new(ListScanMomentsResponse {
+            moments: moments.into_iter().map(located::moment).collect(),
+        }))
+    }
 }
 
 fn name(text: &str) -> Result<ArtifactName> {
@@ -177,7 +217,7 @@ fn part(part: ReportPart) -> proto::ReportPart {
     }
 }
 
-fn stored(artifact: Artifact) -> StoredArtifact {
+pub(super) fn stored(artifact: Artifact) -> StoredArtifact {
     StoredArtifact {
         artifact_id: artifact.id.to_string(),
         scan_id: artifact.scan.to_string(),

@@ -6,6 +6,7 @@ mod check;
 mod comparison;
 mod events;
 mod history;
+mod located;
 mod query;
 mod scans;
 mod statistics;

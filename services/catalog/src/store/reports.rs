@@ -147,19 +147,23 @@ impl Store {
             .order_by_asc(task::Column::ShardIndex)
             .limit(1)
             .one(tx.conn())
-            .await?
-            .ok_or_else(|| refusal::probe_not_evaluated(probe))?;
-        let artifact = if done.composed_revision > 0 {
-            let files = committed(&tx, project, id, scan.report.ready_revision).await?;
-            files
-                .into_iter()
-                .find(|file| file.name == ArtifactName::Report)
-        } else {
-            part(&tx, project, &done).await?
+            .await?;
+        let artifact = match &done {
+            Some(done) if done.composed_revision == 0 => part(&tx, project, done).await?,
+            // An imported scan has no tasks: what it evaluated is in its report's index.
+            None if !scan.imported => None,
+            _ => {
+                let files = committed(&tx, project, id, scan.report.ready_revision).await?;
+                let mut files = files.into_iter();
+                files.find(|file| file.name == ArtifactName::Report)
+            }
+        };
+        let missing = || match done {
+            Some(done) => Fault::Corrupt(format!("task {} has no report", done.id)),
+            None => refusal::probe_not_evaluated(probe).into(),
         };
         Ok(ProbeReport {
-            artifact: artifact
-                .ok_or_else(|| Fault::Corrupt(format!("task {} has no report", done.id)))?,
+            artifact: artifact.ok_or_else(missing)?,
             eval_threshold: scan.effective_eval_threshold,
         })
     }

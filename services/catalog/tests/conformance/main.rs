@@ -14,6 +14,7 @@ mod history;
 mod invariants;
 mod lease;
 mod lists;
+mod located;
 mod many;
 mod pages;
 mod random;

@@ -31,6 +31,10 @@ pub(crate) struct State {
     /// What keys begin with; another project's when a test says so.
     pub(crate) key_prefix: Option<String>,
     pub(crate) eval_threshold: Option<f64>,
+    /// What happened in every scan.
+    pub(crate) moments: Vec<pb::ScanMoment>,
+    /// How often findings were asked for.
+    pub(crate) finding_calls: usize,
 }
 
 #[derive(Clone)]
@@ -99,7 +103,12 @@ impl FakeCatalog {
         let hitlog = hitlog.map(|hitlog| state.commit(hitlog, 0));
         let row = state.row(report).unwrap().clone();
         let probe = row.tally.unwrap().rows[0].probe.clone();
-        state.parts.retain(|part| part.probe != probe);
+        let scan = row.artifact.scan_id.clone();
+        let is_same = |part: &pb::ReportPart| {
+            let of = part.report.as_ref().map(|report| &report.scan_id);
+            part.probe == probe && of == Some(&scan)
+        };
+        state.parts.retain(|part| !is_same(part));
         state.parts.push(pb::ReportPart {
             probe,
             report: Some(row.artifact),
@@ -288,5 +297,89 @@ impl ArtifactRegistryService for FakeCatalog {
             artifact,
             eval_threshold,
         }))
+    }
+
+    async fn locate_reports(
+        &self,
+        request: Request<pb::LocateReportsRequest>,
+    ) -> Result<Response<pb::LocateReportsResponse>, Status> {
+        let pb::LocateReportsRequest { scan_id } = request.into_inner();
+        let state = self.state();
+        let mut reports: Vec<pb::LocatedReport> = Vec::new();
+        for part in &state.parts {
+            let Some(artifact) = part
+                .report
+                .clone()
+                .filter(|report| report.scan_id == scan_id)
+            else {
+                continue;
+            };
+            let is_composed = artifact.revision > 0;
+            if is_composed && reports.iter().any(|report| report.probe.is_empty()) {
+                continue;
+            }
+            let probe = if is_composed {
+                String::new()
+            } else {
+                part.probe.clone()
+            };
+            reports.push(pb::LocatedReport {
+                artifact: Some(artifact),
+                probe,
+            });
+        }
+        Ok(Response::new(pb::LocateReportsResponse {
+            reports,
+            eval_threshold: state.eval_threshold.unwrap_or(0.5),
+        }))
+    }
+
+    /// All scans are of one target; the newest was committed last.
+    async fn list_finding_reports(
+        &self,
+        request: Request<pb::ListFindingReportsRequest>,
+    ) -> Result<Response<pb::ListFindingReportsResponse>, Status> {
+        let request = request.into_inner();
+        let mut state = self.state();
+        state.finding_calls += 1;
+        let before = request.after.map_or(i64::MAX, |after| after.created_at);
+        let is_hit = |row: &pb::ProbeDetectorTally| {
+            let of_detector = request.detector.is_empty() || row.detector == request.detector;
+            row.probe == request.probe && of_detector && row.failed > 0
+        };
+        let rows = state.rows.iter().enumerate().rev();
+        let found = rows.filter(|(place, row)| {
+            let tally = row
+                .tally
+                .as_ref()
+                .filter(|_| row.committed && (*place as i64) < before);
+            tally.is_some_and(|tally| tally.rows.iter().any(is_hit))
+        });
+        let mut reports: Vec<_> = found
+            .map(|(place, row)| pb::FindingReport {
+                artifact: Some(row.artifact.clone()),
+                eval_threshold: 0.5,
+                position: Some(pb::ScanPosition {
+                    created_at: place as i64,
+                    scan_id: row.artifact.scan_id.clone(),
+                }),
+                scan_end_time: row.artifact.create_time,
+            })
+            .collect();
+        let has_more = reports.len() > request.limit as usize;
+        reports.truncate(request.limit as usize);
+        let last = reports.last().and_then(|report| report.position.clone());
+        Ok(Response::new(pb::ListFindingReportsResponse {
+            next: last.filter(|_| has_more),
+            reports,
+        }))
+    }
+
+    async fn list_scan_moments(
+        &self,
+        _request: Request<pb::ListScanMomentsRequest>,
+    ) -> Result<Response<pb::ListScanMomentsResponse>, Status> {
+        let moments = self.state().moments.clone();
+        Ok(Response::new(pb::ListScanMomentsResponse { moments }))
     }
 }

@@ -1,5 +1,7 @@
 //! garak's hitlog: one line for each output that a detector called a hit.
 
+mod rebuild;
+
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
@@ -7,11 +9,13 @@ use serde::Deserialize;
 
 use crate::compose::Selection;
 use crate::error::{ComposeError, LineError, ReportError};
-use crate::line::{Name, object};
+use crate::line::{Name, object, with_python_numbers};
 use crate::lines::{Line, Lines};
 use crate::object::Object;
 use crate::reader::Limits;
 use crate::tally::{Tally, Warning};
+
+pub use self::rebuild::rebuild_hitlog;
 
 /// What is known of a hitlog after it was read to its end.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -131,11 +135,8 @@ impl Counts {
             return Ok(());
         }
         let hit = Hit::parse(line.bytes).map_err(|error| line.malformed(error))?;
-        let detectors = match self.hits.get_mut(hit.probe.as_str()) {
-            Some(detectors) => detectors,
-            None => self.hits.entry(hit.probe.as_str().to_owned()).or_default(),
-        };
-        if let Some(count) = detectors.get_mut(hit.detector.as_str()) {
+        let detectors = self.hits.entry(hit.probe).or_default();
+        if let Some(count) = detectors.get_mut(&hit.detector) {
             *count += 1;
             return Ok(());
         }
@@ -149,27 +150,37 @@ impl Counts {
             });
         }
         self.pairs += 1;
-        detectors.insert(hit.detector.as_str().to_owned(), 1);
+        detectors.insert(hit.detector, 1);
         Ok(())
     }
 }
 
 /// What must be known of a line.
-#[derive(Deserialize)]
-struct Hit<'a> {
-    #[serde(borrow, default)]
-    probe: Name<'a>,
-    #[serde(borrow, default)]
-    detector: Name<'a>,
+struct Hit {
+    probe: String,
+    detector: String,
 }
 
-impl<'a> Hit<'a> {
-    fn parse(line: &'a [u8]) -> Result<Self, LineError> {
-        let hit: Self = serde_json::from_str(object(line)?)?;
-        if hit.probe.as_str().is_empty() || hit.detector.as_str().is_empty() {
-            return Err(LineError::new("the name of a probe or detector is missing"));
+impl Hit {
+    fn parse(line: &[u8]) -> Result<Self, LineError> {
+        #[derive(Deserialize)]
+        struct Names<'a> {
+            #[serde(borrow, default)]
+            probe: Name<'a>,
+            #[serde(borrow, default)]
+            detector: Name<'a>,
         }
-        Ok(hit)
+        with_python_numbers(line, |line| {
+            let hit: Names<'_> = serde_json::from_str(object(line)?)?;
+            if hit.probe.as_str().is_empty() || hit.detector.as_str().is_empty() {
+                return Err(LineError::new("the name of a probe or detector is missing"));
+            }
+            let (probe, detector) = (
+                hit.probe.as_str().to_owned(),
+                hit.detector.as_str().to_owned(),
+            );
+            Ok(Self { probe, detector })
+        })
     }
 }
 
@@ -237,7 +248,7 @@ impl Joined<'_> {
             return Ok(());
         }
         let hit = Hit::parse(line.bytes).map_err(|error| line.malformed(error))?;
-        if !wanted.has(hit.probe.as_str()) {
+        if !wanted.has(&hit.probe) {
             return Ok(());
         }
         let mut object = Object::parse(line.bytes).map_err(|error| line.malformed(error))?;

@@ -1,0 +1,114 @@
+//! Reports and their indexes, by ranges.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aegis_mesh::{Error, Result};
+use aegis_report::Record;
+use aegis_report::index::{
+    FIRST_READ_BYTES, IndexError, IndexHeader, ProbeEntry, ReadPlan, parse_records,
+};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::domain::fault;
+use crate::domain::key::ObjectKey;
+use crate::domain::registry::{Source, StoredArtifact};
+use crate::store::{ObjectStore, StoreError, read_range};
+
+/// Reads that are under way at once.
+pub(super) const CONCURRENT_READS: usize = 16;
+
+/// The store, as readers of reports use it.
+#[derive(Clone)]
+pub(super) struct Files {
+    store: Arc<dyn ObjectStore>,
+}
+
+/// A report whose index was opened.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) source: Arc<Source>,
+    pub(super) header: Arc<IndexHeader>,
+}
+
+impl Opened {
+    /// The probes that are read from this report, in its order.
+    pub(super) fn probes(&self) -> impl Iterator<Item = &ProbeEntry> {
+        let of = self.source.probe.as_deref();
+        self.header
+            .probes
+            .iter()
+            .filter(move |entry| of.is_none_or(|probe| probe == entry.name))
+    }
+}
+
+impl Files {
+    pub(super) fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store }
+    }
+
+    /// Opens a report's index: reads its header alone.
+    pub(super) async fn open(&self, source: Source) -> Result<Opened> {
+        let report = &source.report;
+        let key = report.key.index();
+        let size = self.store.stat(&key).await?;
+        let size = size.ok_or_else(|| fault::corrupt(report, "its index is missing"))?;
+        let first = size.min(FIRST_READ_BYTES as u64);
+        let mut start = self.read(report, &key, 0..first).await?;
+        if let Err(IndexError::Incomplete { needed }) = IndexHeader::parse(&start) {
+            start.extend(self.read(report, &key, first..needed as u64).await?);
+        }
+        let header = IndexHeader::parse(&start)
+            .map_err(|_| fault::corrupt(report, "its index cannot be read"))?;
+        Ok(Opened {
+            header: Arc::new(header),
+            source: Arc::new(source),
+        })
+    }
+
+    /// Opens several, a few at once, in their order.
+    pub(super) async fn open_all(&self, sources: Vec<Source>) -> Result<Vec<Opened>> {
+        let opening = stream::iter(sources).map(|source| self.open(source));
+        opening.buffered(CONCURRENT_READS).try_collect().await
+    }
+
+    /// Some of a probe's records, as they lie.
+    pub(super) async fn records(
+        &self,
+        file: &Opened,
+        entry: &ProbeEntry,
+        from: u64,
+        count: u64,
+    ) -> Result<Vec<Record>> {
+        let report = &file.source.report;
+        let range = file.header.record_range(entry, from, count);
+        let bytes = self.read(report, &report.key.index(), range).await?;
+        parse_records(&bytes).map_err(|_| fault::corrupt(report, "its index cannot be read"))
+    }
+
+    /// The bytes of some reads, a few at once.
+    pub(super) async fn blocks(&self, file: &Opened, plans: &[ReadPlan]) -> Result<Vec<Vec<u8>>> {
+        let report = &file.source.report;
+        let ranges: Vec<_> = plans.iter().map(|plan| plan.range.clone()).collect();
+        let reads = stream::iter(ranges).map(|range| self.read(report, &report.key, range));
+        reads.buffered(CONCURRENT_READS).try_collect().await
+    }
+
+    async fn read(
+        &self,
+        report: &StoredArtifact,
+        key: &ObjectKey,
+        range: Range<u64>,
+    ) -> Result<Vec<u8>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = read_range(&*self.store, key, range).await;
+        read.map_err(|error| match error {
+            StoreError::NotFound | StoreError::EndsEarly => {
+                fault::corrupt(report, "some of its bytes are missing")
+            }
+            other => Error::from(other),
+        })
+    }
+}
