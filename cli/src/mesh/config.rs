@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use aegis_mesh::{ConfigError, TelemetryConfig, config};
+use aegis_mesh::{ConfigError, ServiceConfig, TelemetryConfig, config};
 use serde::{Deserialize, Serialize};
 
 use crate::args::UpArgs;
@@ -43,7 +43,7 @@ impl MeshConfig {
     /// # Errors
     /// A file that cannot be read, an unknown key, a value that cannot be.
     pub(crate) fn load(args: &UpArgs) -> Result<Self, ConfigError> {
-        let environment = aegis_mesh::service::environment();
+        let environment = aliased(aegis_mesh::service::environment());
         let mut config: Self = config::load("up", args.config.as_deref(), environment)?;
         if let Some(data_dir) = &args.data_dir {
             config.data_dir.clone_from(data_dir);
@@ -82,9 +82,32 @@ impl MeshConfig {
     }
 }
 
+/// The variables that a service of its own knows by other programs' names hold here, too.
+fn aliased(
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> impl IntoIterator<Item = (String, String)> {
+    let catalog = format!("{}CATALOG__", config::prefix("up"));
+    config::with_aliases(&catalog, aegis_catalog::Config::ALIASES, environment)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn database_url_selects_the_database() {
+        let set = |name: &str, url: &str| (name.to_owned(), url.to_owned());
+        let url = |environment: Vec<(String, String)>| {
+            let config: MeshConfig = config::load("up", None, aliased(environment)).unwrap();
+            let url = config.catalog.database_url;
+            url.map(|url| url.expose().to_owned())
+        };
+        let common = set("DATABASE_URL", "postgres://a/b");
+        assert_eq!(url(vec![common.clone()]).as_deref(), Some("postgres://a/b"));
+        let own = set("AEGIS_UP__CATALOG__DATABASE_URL", "sqlite:x");
+        assert_eq!(url(vec![own, common]).as_deref(), Some("sqlite:x"));
+        assert_eq!(url(vec![set("DATABASE_URL", "")]), None);
+    }
 
     /// docs/configuration.md names keys that there are: each of its examples can be set.
     #[test]

@@ -105,6 +105,23 @@ pub fn prefix(service: &str) -> String {
     format!("AEGIS_{}__", service.to_uppercase().replace('-', "_"))
 }
 
+/// The environment, with what other programs' variables say under the names of ours: `DATABASE_URL`
+/// as `AEGIS_CATALOG__DATABASE_URL`, unless that is set itself. An empty one says nothing.
+pub fn with_aliases(
+    prefix: &str,
+    aliases: &[(&str, &str)],
+    env: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = env.into_iter().collect();
+    for (alias, key) in aliases {
+        let name = format!("{prefix}{}", key.to_uppercase().replace('.', "__"));
+        if let Some(value) = env.get(*alias).filter(|value| !value.is_empty()).cloned() {
+            env.entry(name).or_insert(value);
+        }
+    }
+    env
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),

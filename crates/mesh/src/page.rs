@@ -17,7 +17,7 @@ pub const MAX_PAGE_SIZE: u32 = 1000;
 
 const MAC_BYTES: usize = 32;
 /// Longer tokens are none of ours.
-const MAX_TOKEN: usize = 2048;
+const MAX_TOKEN: usize = 4096;
 
 /// The rows of a page: 0 gives 50, more than 1000 gives 1000, a negative size is
 /// INVALID_ARGUMENT.

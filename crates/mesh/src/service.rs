@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
 
@@ -15,6 +15,10 @@ pub const EXIT_CONFIG: u8 = 64;
 
 /// A service's whole configuration. Needs `#[serde(default)]` on it and on the tables in it.
 pub trait ServiceConfig: DeserializeOwned + Serialize + Default {
+    /// Variables that other programs know too, and the key that each sets: `("DATABASE_URL",
+    /// "database_url")`. The service's own variable of a key comes first.
+    const ALIASES: &'static [(&'static str, &'static str)] = &[];
+
     /// What is logged and where traces go.
     fn telemetry(&self) -> &TelemetryConfig;
 
@@ -27,10 +31,10 @@ pub trait ServiceConfig: DeserializeOwned + Serialize + Default {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ServiceArgs {
     /// A TOML file with the configuration.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Prints the effective configuration, with secrets masked, and exits.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub dump_config: bool,
 }
 
@@ -39,6 +43,31 @@ pub struct ServiceArgs {
 struct CommandLine {
     #[command(flatten)]
     args: ServiceArgs,
+}
+
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct CommandLineWith<C: Subcommand> {
+    #[command(flatten)]
+    args: ServiceArgs,
+    #[command(subcommand)]
+    command: Option<C>,
+}
+
+/// As [`main_with`], of a program that can do something else than serve, too: `run` gets what was
+/// asked for, `None` to serve.
+pub fn main_with_commands<C, T, F, Fut, E>(service: &'static str, run: F) -> ExitCode
+where
+    C: Subcommand,
+    T: ServiceConfig,
+    F: FnOnce(Option<C>, T, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    let CommandLineWith { args, command } = CommandLineWith::<C>::parse();
+    execute(service, &args, |config, shutdown| {
+        run(command, config, shutdown)
+    })
 }
 
 /// Runs a service: command line, configuration, telemetry, runtime, signals, then `run`. The first
@@ -53,8 +82,17 @@ where
     Fut: Future<Output = Result<(), E>>,
     E: fmt::Display,
 {
-    let args = CommandLine::parse().args;
-    match prepare::<T>(service, &args) {
+    execute(service, &CommandLine::parse().args, run)
+}
+
+fn execute<T, F, Fut, E>(service: &'static str, args: &ServiceArgs, run: F) -> ExitCode
+where
+    T: ServiceConfig,
+    F: FnOnce(T, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    match prepare::<T>(service, args) {
         Err(error) => complain(service, &error, EXIT_CONFIG),
         Ok(None) => ExitCode::SUCCESS,
         Ok(Some(config)) => start(service, config, run),
@@ -63,7 +101,8 @@ where
 
 /// Loads and checks; `None` if it was only to be shown.
 fn prepare<T: ServiceConfig>(service: &str, args: &ServiceArgs) -> Result<Option<T>, ConfigError> {
-    let config: T = config::load(service, args.config.as_deref(), environment())?;
+    let environment = config::with_aliases(&config::prefix(service), T::ALIASES, environment());
+    let config: T = config::load(service, args.config.as_deref(), environment)?;
     config.validate()?;
     if args.dump_config {
         print!("{}", config::dump(&config)?);

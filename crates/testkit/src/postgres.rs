@@ -28,11 +28,12 @@ const PROGRAMS: [&str; 5] = ["initdb", "postgres", "createdb", "dropdb", "pg_isr
 /// How long the server may take to come up on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// `$1` the folder with the programs, `$2` that of the data, `$3` the port.
+/// `$1` the folder with the programs, `$2` that of the data, `$3` the port, `$4` more settings,
+/// none of which has a space in it.
 const GUARD: &str = r#"
 "$1/postgres" -D "$2" -p "$3" -h 127.0.0.1 -k "" \
     -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
-    -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal \
+    -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal $4 \
     </dev/null >"$2/server.log" 2>&1 &
 server=$!
 cat >/dev/null
@@ -71,6 +72,19 @@ impl Postgres {
     /// # Errors
     /// What could not be found, made or started.
     pub fn start() -> io::Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// Starts a server that speaks TLS with this certificate and key, both PEM, and with nobody
+    /// otherwise.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn start_with_tls(certificate: &str, key: &str) -> io::Result<Self> {
+        Self::start_with(Some((certificate, key)))
+    }
+
+    fn start_with(tls: Option<(&str, &str)>) -> io::Result<Self> {
         let programs = programs()?;
         let data = data_folder()?;
         let mut initdb = as_nobody(&programs.join("initdb"))?;
@@ -88,12 +102,20 @@ impl Postgres {
             ])
             .arg(&data);
         succeed(initdb)?;
+        let settings = match tls {
+            Some((certificate, key)) => {
+                secure(&data, certificate, key)?;
+                "-c ssl=on"
+            }
+            None => "",
+        };
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let guard = as_nobody(Path::new("/bin/sh"))?
             .args(["-c", GUARD, "postgres-guard"])
             .arg(&programs)
             .arg(&data)
             .arg(port.to_string())
+            .arg(settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -154,12 +176,20 @@ pub struct TestDatabase<'a> {
 }
 
 impl TestDatabase<'_> {
-    /// Where it is.
+    /// Where it is, as its superuser.
     pub fn url(&self) -> String {
-        format!(
-            "postgres://postgres@127.0.0.1:{}/{}",
-            self.server.port, self.name
-        )
+        self.url_as("postgres")
+    }
+
+    /// Where it is, as another role.
+    pub fn url_as(&self, role: &str) -> String {
+        let Self { server, name } = self;
+        format!("postgres://{role}@127.0.0.1:{}/{name}", server.port)
+    }
+
+    /// Its name; no other database of the server has it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 }
 
@@ -238,6 +268,25 @@ fn data_folder() -> io::Result<PathBuf> {
         chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
     }
     Ok(folder)
+}
+
+/// The server's certificate and key where it looks for them, and only TLS over TCP.
+fn secure(data: &Path, certificate: &str, key: &str) -> io::Result<()> {
+    // pg_isready asks no database, and needs none of these lines.
+    const ONLY_TLS: &str = "hostssl all all 127.0.0.1/32 trust\n";
+    for (name, content) in [
+        ("server.crt", certificate),
+        ("server.key", key),
+        ("pg_hba.conf", ONLY_TLS),
+    ] {
+        let file = data.join(name);
+        std::fs::write(&file, content)?;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600))?;
+        if let Some(user) = nobody()? {
+            chown(&file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+        }
+    }
+    Ok(())
 }
 
 fn succeed(mut command: Command) -> io::Result<()> {

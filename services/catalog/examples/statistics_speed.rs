@@ -222,9 +222,9 @@ async fn fold(store: &Store, raw: &DatabaseConnection) -> anyhow::Result<()> {
 
 fn options(location: Location) -> DatabaseOptions {
     DatabaseOptions {
-        location,
         max_connections: 4,
         timeout: Duration::from_secs(60),
+        ..DatabaseOptions::at(location)
     }
 }
 

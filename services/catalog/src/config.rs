@@ -21,8 +21,20 @@ pub struct Config {
     pub database_url: Option<Secret>,
     /// Connections to PostgreSQL, or readers of SQLite, 1 to 1000.
     pub database_connections: u32,
+    /// Connections that are kept open when nothing is asked, 0 to `database_connections`.
+    pub database_idle_connections: u32,
     /// Longest wait for a connection or a lock, 1 to 300.
     pub database_timeout_seconds: u64,
+    /// Longest time of one statement on PostgreSQL, 1 to 3600. SQLite has no such limit: only the
+    /// wait for its lock ends, by `database_timeout_seconds`.
+    pub database_statement_timeout_seconds: u64,
+    /// Longest pause inside a transaction on PostgreSQL, 1 to 3600; then it is rolled back.
+    pub database_idle_transaction_seconds: u64,
+    /// A statement that takes longer is logged without its values, 0 to 3600000; 0: none.
+    pub database_slow_statement_ms: u64,
+    /// Whether the schema is brought up to date on start. Switched off where the service's
+    /// database role may not change it: then `aegis-catalog migrate` does it.
+    pub migrate_on_start: bool,
     /// How long a deleted scan can be restored, 0 to 3650.
     pub deleted_scan_days: u64,
     /// How long a request's repeat is known, 24 to 8760.
@@ -39,7 +51,12 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             database_url: None,
             database_connections: 8,
+            database_idle_connections: 1,
             database_timeout_seconds: 10,
+            database_statement_timeout_seconds: 30,
+            database_idle_transaction_seconds: 10,
+            database_slow_statement_ms: 500,
+            migrate_on_start: true,
             deleted_scan_days: 7,
             request_hours: 48,
             upload_hours: 24,
@@ -48,6 +65,8 @@ impl Default for Config {
 }
 
 impl ServiceConfig for Config {
+    const ALIASES: &'static [(&'static str, &'static str)] = &[("DATABASE_URL", "database_url")];
+
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
     }
@@ -74,6 +93,26 @@ impl Config {
                 "database_timeout_seconds",
                 self.database_timeout_seconds,
                 1..=300,
+            ),
+            (
+                "database_idle_connections",
+                u64::from(self.database_idle_connections),
+                0..=u64::from(self.database_connections),
+            ),
+            (
+                "database_statement_timeout_seconds",
+                self.database_statement_timeout_seconds,
+                1..=3600,
+            ),
+            (
+                "database_idle_transaction_seconds",
+                self.database_idle_transaction_seconds,
+                1..=3600,
+            ),
+            (
+                "database_slow_statement_ms",
+                self.database_slow_statement_ms,
+                0..=3_600_000,
             ),
             ("deleted_scan_days", self.deleted_scan_days, 0..=3650),
             ("request_hours", self.request_hours, 24..=8760),
@@ -110,10 +149,16 @@ impl Config {
     }
 
     pub(crate) fn database(&self) -> Result<DatabaseOptions, ConfigError> {
+        let slow = Duration::from_millis(self.database_slow_statement_ms);
         Ok(DatabaseOptions {
             location: self.location()?,
             max_connections: self.database_connections,
+            idle_connections: self.database_idle_connections,
             timeout: Duration::from_secs(self.database_timeout_seconds),
+            statement_timeout: Duration::from_secs(self.database_statement_timeout_seconds),
+            idle_transaction: Duration::from_secs(self.database_idle_transaction_seconds),
+            slow_statement: (!slow.is_zero()).then_some(slow),
+            migrate: self.migrate_on_start,
         })
     }
 

@@ -5,6 +5,7 @@
 //! HistoryService to users, and to the other services ScanStoreService, TaskQueueService,
 //! ArtifactRegistryService and PluginCatalogueService.
 
+pub mod command;
 pub mod config;
 pub mod domain;
 mod grpc;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    aegis_mesh::main_with("catalog", aegis_catalog::run)
+    aegis_mesh::main_with_commands("catalog", aegis_catalog::command::run)
 }

@@ -17,6 +17,7 @@ use aegis_proto::{
         scan_store_service_server::ScanStoreServiceServer,
         statistics_fold_service_server::StatisticsFoldServiceServer,
         task_queue_service_server::TaskQueueServiceServer,
+        template_store_service_server::TemplateStoreServiceServer,
     },
     scan::v1::{
         comparison_service_server::ComparisonServiceServer,
@@ -28,8 +29,8 @@ use tonic::service::Routes;
 
 use crate::{
     config::Config,
-    grpc::{Artifacts, Catalogues, Comparisons, History, Scans, Statistics, Tasks},
-    store::{Location, Store},
+    grpc::{Artifacts, Catalogues, Comparisons, History, Scans, Statistics, Tasks, Templates},
+    store::{DatabaseOptions, Location, Store},
 };
 
 /// A long poll, and the time to answer it.
@@ -107,14 +108,23 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
 
 async fn open(config: &Config) -> Result<Store> {
     let database = config.database()?;
-    if let Location::File(file) = &database.location {
-        make_file(file).map_err(|error| {
-            let message = format!("{} cannot be made: {error}", file.display());
-            Error::failed_precondition("DATA_DIR_UNUSABLE", message)
-                .hint("choose a folder that can be written to with data_dir")
-        })?;
-    }
+    prepare_place(&database)?;
     Store::open(&database, config.retention()).await
+}
+
+/// Makes SQLite's file when it is missing.
+///
+/// # Errors
+/// FAILED_PRECONDITION / DATA_DIR_UNUSABLE.
+pub(crate) fn prepare_place(database: &DatabaseOptions) -> Result<()> {
+    let Location::File(file) = &database.location else {
+        return Ok(());
+    };
+    make_file(file).map_err(|error| {
+        let message = format!("{} cannot be made: {error}", file.display());
+        Error::failed_precondition("DATA_DIR_UNUSABLE", message)
+            .hint("choose a folder that can be written to with data_dir")
+    })
 }
 
 /// Makes the file and its folder when they are missing, for their owner alone: specifications
@@ -162,6 +172,9 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     let catalogues = Catalogues {
         store: store.clone(),
     };
+    let templates = Templates {
+        store: store.clone(),
+    };
     MeshServer::builder("catalog", limits)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(HistoryServiceServer::new(history), limits))
@@ -177,6 +190,7 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
             ArtifactRegistryServiceServer::new(artifacts),
             limits
         ))
+        .add_service(sized!(TemplateStoreServiceServer::new(templates), limits))
         .add_service(
             PluginCatalogueServiceServer::new(catalogues)
                 .max_decoding_message_size(MAX_CATALOGUE_BYTES)

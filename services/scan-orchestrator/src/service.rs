@@ -13,19 +13,22 @@ use aegis_proto::{
             scan_store_service_client::ScanStoreServiceClient,
             statistics_fold_service_client::StatisticsFoldServiceClient,
             task_queue_service_client::TaskQueueServiceClient,
+            template_store_service_client::TemplateStoreServiceClient,
         },
         task::v1::task_service_server::TaskServiceServer,
     },
     plugin::v1::plugin_service_server::PluginServiceServer,
     scan::v1::scan_service_server::ScanServiceServer,
+    template::v1::template_service_server::TemplateServiceServer,
 };
 use tonic::service::Routes;
 
 use crate::{
     catalogues::Catalogues,
     config::Config,
-    grpc::{PluginApi, ScanApi, TaskApi, TaskPolicy},
+    grpc::{PluginApi, ScanApi, TaskApi, TaskPolicy, TemplateApi},
     jobs,
+    templates::Templates,
 };
 
 /// Long polls last up to 30 s, and their answer takes a moment.
@@ -121,6 +124,10 @@ fn assemble(
         TaskQueueServiceClient::new(channel.clone()),
         &config.catalog
     );
+    let templates = sized!(
+        TemplateStoreServiceClient::new(channel.clone()),
+        &config.catalog
+    );
     let statistics = sized!(
         StatisticsFoldServiceClient::new(channel.clone()),
         &config.catalog
@@ -131,7 +138,15 @@ fn assemble(
         Some(secret) => PageTokens::from_secret(secret),
         None => PageTokens::random(),
     };
-    let scans = ScanApi::new(store, Arc::clone(&catalogues), config, shutdown.clone());
+    let templates = Templates::new(templates);
+    let template_api = TemplateApi::new(templates.clone(), tokens.clone());
+    let scans = ScanApi::new(
+        store,
+        Arc::clone(&catalogues),
+        templates,
+        config,
+        shutdown.clone(),
+    );
     let plugins = PluginApi::new(Arc::clone(&catalogues), tokens);
     let tasks = TaskApi::new(queue.clone(), catalogues, TaskPolicy::new(config));
     let limit = &config.server;
@@ -139,6 +154,7 @@ fn assemble(
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(ScanServiceServer::new(scans), limit))
         .add_service(sized!(PluginServiceServer::new(plugins), limit))
+        .add_service(sized!(TemplateServiceServer::new(template_api), limit))
         .add_service(sized!(TaskServiceServer::new(tasks), limit))
         .deadline(
             "/aegis.internal.task.v1.TaskService/LeaseTask",

@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod comparison;
 pub mod event;
 pub mod hint;
+pub mod history;
 pub mod lane;
 pub mod ledger;
 pub mod policy;
@@ -15,6 +16,7 @@ pub mod scan;
 pub mod statistics;
 pub mod tally;
 pub mod task;
+pub mod template;
 pub mod verdict;
 mod word;
 

@@ -39,6 +39,33 @@ pub fn nothing_to_retry(id: ScanId) -> Error {
     .hint("start a new scan to run the same probes again")
 }
 
+/// It was edited since it was read.
+pub fn scan_changed(id: ScanId) -> Error {
+    Error::aborted(
+        "SCAN_CHANGED",
+        format!("scan {id} was changed since it was read"),
+    )
+    .with("scan_id", id)
+    .hint("read the scan again, and send the change with its new etag")
+}
+
+/// An order that deleted scans are not kept in.
+pub fn order_of_deleted() -> Error {
+    let problem = "must be SCAN_ORDER_CREATE_TIME for deleted scans";
+    invalid_field("order_by", problem)
+}
+
+/// An order whose index is being built.
+pub fn index_building(index: &str) -> Error {
+    Error::unavailable(
+        "INDEX_BUILDING",
+        "after an upgrade the index for this order is still being built",
+        std::time::Duration::from_secs(30),
+    )
+    .with("index", index)
+    .hint("order by create time meanwhile")
+}
+
 /// One request_id, two contents.
 pub fn request_id_reused(request_id: &str) -> Error {
     Error::invalid_argument(

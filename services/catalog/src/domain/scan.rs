@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use aegis_proto::ids::{ProjectId, ScanId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{
     event::{Event, Log},
@@ -35,6 +36,28 @@ impl ScanState {
     /// Whether a scan in this state has ended.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Cancelling,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// Its place in a scan's life, as the database computes it; 3 is kept for PAUSED.
+    pub const fn rank(self) -> i64 {
+        match self {
+            Self::Pending => 1,
+            Self::Running => 2,
+            Self::Cancelling => 4,
+            Self::Completed => 5,
+            Self::Failed => 6,
+            Self::Cancelled => 7,
+        }
     }
 }
 
@@ -231,6 +254,35 @@ impl Scan {
         self.cancel_requested_at.is_some()
     }
 
+    /// From its start to its end in milliseconds; `None` until both are known.
+    pub fn duration_ms(&self) -> Option<i64> {
+        Some(self.ended_at? - self.started_at?)
+    }
+
+    /// What it is searched by: name, target and error, a line each, in lower case.
+    pub fn search_text(&self) -> String {
+        let failure = self.failure.as_ref();
+        let lines = [
+            self.display_name.as_str(),
+            &self.target_type,
+            &self.target_name,
+            failure.map_or("", |failure| &failure.reason),
+            failure.map_or("", |failure| &failure.message),
+        ];
+        lines.join("\n").to_lowercase()
+    }
+
+    /// Opaque version of what a user may edit: progress never changes it.
+    pub fn etag(&self) -> String {
+        let mut hash = Sha256::new();
+        let labels = self.labels.iter().flat_map(|(key, value)| [key, value]);
+        for text in std::iter::once(&self.display_name).chain(labels) {
+            hash.update(text);
+            hash.update([0]);
+        }
+        hex::encode(&hash.finalize()[..8])
+    }
+
     /// Whether anything waits or runs.
     pub fn has_open_tasks(&self) -> bool {
         self.queued > 0 || self.running > 0 || self.report_queued
@@ -362,15 +414,4 @@ pub struct NotEvaluated {
     pub reason: String,
     /// What it means, and what to do about it.
     pub message: String,
-}
-
-/// Which scans a list holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ScanFilter {
-    /// Any of these; empty means all.
-    pub states: Vec<ScanState>,
-    /// Exactly this; empty means all.
-    pub target_type: String,
-    /// Exactly this; empty means all.
-    pub target_name: String,
 }

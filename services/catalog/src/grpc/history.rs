@@ -4,16 +4,16 @@ use aegis_mesh::{PageTokens, Result, page_size, principal_of};
 use aegis_proto::scan::v1::{
     DeleteScanRequest, DeleteScanResponse, GetScanRequest, GetScanResponse,
     ListProbeResultsRequest, ListProbeResultsResponse, ListScansRequest, ListScansResponse,
-    ScanFilter as ProtoFilter, UndeleteScanRequest, UndeleteScanResponse, UpdateScanRequest,
-    UpdateScanResponse, history_service_server::HistoryService,
+    ScanLabels, UndeleteScanRequest, UndeleteScanResponse, UpdateScanRequest, UpdateScanResponse,
+    history_service_server::HistoryService,
 };
 use prost::Message;
 use tonic::{Request, Response, Status};
 
-use super::{check, view};
+use super::{check, query, view};
 use crate::{
-    domain::{refusal::invalid_field, scan::ScanFilter},
-    store::{ResultCursor, ScanCursor, ScanPage, Store},
+    domain::history::ScanOrder,
+    store::{ResultCursor, ScanCursor, ScanEdit, ScanPage, Store},
 };
 
 /// A page ends after about so many bytes: a specification may have a long system prompt, and a
@@ -45,26 +45,26 @@ impl HistoryService for History {
         let project = principal_of(&request)?.project;
         let request = request.into_inner();
         let size = page_size(request.page_size)?;
-        let filter = filter(request.filter.unwrap_or_default())?;
-        let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
-        let list = (
-            "ListScans",
-            &project,
-            states,
-            &filter.target_type,
-            &filter.target_name,
-        );
+        let query = query::of(&request)?;
+        let list = ("ListScans", &project, &query);
         let after: Option<ScanCursor> = self.pages.decode(&list, &request.page_token)?;
-        let page = self.store.list(&project, &filter, after, size.into());
-        let (scans, next) = fit(page.await?)?;
+        let page = self
+            .store
+            .list(&project, &query, after.as_ref(), size.into());
+        let (scans, next) = fit(page.await?, query.order)?;
         let next_page_token = match next {
             Some(cursor) => self.pages.encode(&list, &cursor)?,
             None => String::new(),
         };
+        let count = match request.include_total_size {
+            true => Some(self.store.count(&project, &query).await?),
+            false => None,
+        };
         Ok(Response::new(ListScansResponse {
             scans,
             next_page_token,
-            ..ListScansResponse::default()
+            total_size: count.map(|count| count.found),
+            total_size_capped: count.is_some_and(|count| count.capped),
         }))
     }
 
@@ -104,47 +104,46 @@ impl HistoryService for History {
 
     async fn undelete_scan(
         &self,
-        _request: Request<UndeleteScanRequest>,
+        request: Request<UndeleteScanRequest>,
     ) -> Result<Response<UndeleteScanResponse>, Status> {
-        Err(Status::unimplemented("UndeleteScan"))
+        let project = principal_of(&request)?.project;
+        let id = check::scan_id(&request.get_ref().scan_id)?;
+        let scan = view::scan(self.store.undelete(&project, id).await?)?;
+        Ok(Response::new(UndeleteScanResponse { scan: Some(scan) }))
     }
 
     async fn update_scan(
         &self,
-        _request: Request<UpdateScanRequest>,
+        request: Request<UpdateScanRequest>,
     ) -> Result<Response<UpdateScanResponse>, Status> {
-        Err(Status::unimplemented("UpdateScan"))
+        let project = principal_of(&request)?.project;
+        let request = request.into_inner();
+        let id = check::scan_id(&request.scan_id)?;
+        let scan = view::scan(self.store.update(&project, id, &edit(request)?).await?)?;
+        Ok(Response::new(UpdateScanResponse { scan: Some(scan) }))
     }
 }
 
-fn filter(filter: ProtoFilter) -> Result<ScanFilter> {
-    let mut states = Vec::new();
-    for (index, state) in filter.states().enumerate() {
-        let field = format!("filter.states[{index}]");
-        let state = view::state_of(state)
-            .ok_or_else(|| invalid_field(&field, "is no state that a scan can be in"))?;
-        states.push(state);
-    }
-    if states.len() < filter.states.len() {
-        return Err(invalid_field("filter.states", "has an unknown state"));
-    }
-    Ok(ScanFilter {
-        states,
-        target_type: check::optional("filter.target_type", &filter.target_type, 256)?,
-        target_name: check::optional("filter.target_name", &filter.target_name, 256)?,
+fn edit(request: UpdateScanRequest) -> Result<ScanEdit> {
+    let name = |name: String| check::optional("display_name", &name, 200);
+    let labels = |labels: ScanLabels| check::labels(labels.labels);
+    Ok(ScanEdit {
+        display_name: request.display_name.map(name).transpose()?,
+        labels: request.labels.map(labels).transpose()?,
+        etag: check::optional("etag", &request.etag, 64)?,
     })
 }
 
 /// As many scans of the page as fit in a message, at least one, and where the next page begins.
-fn fit(page: ScanPage) -> Result<(Vec<aegis_proto::scan::v1::Scan>, Option<ScanCursor>)> {
+fn fit(
+    page: ScanPage,
+    order: ScanOrder,
+) -> Result<(Vec<aegis_proto::scan::v1::Scan>, Option<ScanCursor>)> {
     let mut scans = Vec::new();
     let mut bytes = 0;
     let mut last = None;
     for found in page.scans {
-        let cursor = ScanCursor {
-            created_at: found.scan.created_at,
-            id: found.scan.id,
-        };
+        let cursor = ScanCursor::after(order, &found.scan);
         let scan = view::scan(found)?;
         bytes += scan.encoded_len();
         if bytes > PAGE_BYTES && !scans.is_empty() {

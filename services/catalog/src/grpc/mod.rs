@@ -6,9 +6,11 @@ mod check;
 mod comparison;
 mod events;
 mod history;
+mod query;
 mod scans;
 mod statistics;
 mod tasks;
+mod templates;
 mod view;
 mod watch;
 
@@ -19,3 +21,4 @@ pub(crate) use history::History;
 pub(crate) use scans::Scans;
 pub(crate) use statistics::Statistics;
 pub(crate) use tasks::Tasks;
+pub(crate) use templates::Templates;

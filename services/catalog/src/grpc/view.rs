@@ -2,11 +2,10 @@
 
 use aegis_mesh::{Error, Result};
 use aegis_proto::scan::v1 as proto;
-use sha2::{Digest, Sha256};
 
 use crate::domain::{
     scan::{
-        CustomProbeVersion, Failure, NotEvaluated, ProbeProgress, ReportState, ReportStatus, Scan,
+        CustomProbeVersion, Failure, NotEvaluated, ProbeProgress, ReportState, ReportStatus,
         ScanState, ScanView, Totals,
     },
     tally::{Grades, ProbeResult},
@@ -36,7 +35,7 @@ pub(crate) fn scan(view: ScanView) -> Result<proto::Scan> {
     } = view;
     Ok(proto::Scan {
         scan_id: scan.id.to_string(),
-        etag: etag(&scan),
+        etag: scan.etag(),
         spec: Some(spec(scan.spec)?),
         state: state(scan.state).into(),
         coverage: Some(proto::Coverage {
@@ -77,17 +76,6 @@ pub(crate) fn custom_probe(version: CustomProbeVersion) -> proto::CustomProbeVer
         version: version.version,
         sha256: version.sha256,
     }
-}
-
-/// Of what a user may edit: progress never changes it.
-fn etag(scan: &Scan) -> String {
-    let mut hash = Sha256::new();
-    let labels = scan.labels.iter().flat_map(|(key, value)| [key, value]);
-    for text in std::iter::once(&scan.display_name).chain(labels) {
-        hash.update(text);
-        hash.update([0]);
-    }
-    hex::encode(&hash.finalize()[..8])
 }
 
 pub(crate) fn progress(view: &ScanView) -> proto::Progress {

@@ -7,7 +7,7 @@ use super::{
     Store,
     entity::{idempotency, task},
     fault::{Fault, Result},
-    retrying, rows, scans, settle,
+    retrying, rows, scan_keys, scans, settle,
     tx::Tx,
 };
 use crate::domain::{
@@ -116,6 +116,8 @@ impl Store {
         tx.execute(JOIN_LANE, join).await?;
         rows::new_scan(&scan)?.insert(tx.conn()).await?;
         insert_tasks(&tx, tasks).await?;
+        let probes = new.tasks.iter().map(|task| task.probe.as_str());
+        scan_keys::add(&tx, &scan, probes).await?;
         settle::settle(&tx, &mut scan, TaskKind::Probe, now, &mut log).await?;
         scans::save(&mut tx, &mut scan, now, log).await?;
         tx.wake_queue();

@@ -13,7 +13,7 @@ pub(crate) enum Dialect {
 }
 
 /// A word in a statement, and what SQLite and PostgreSQL say for it.
-const WORDS: [(&str, &str, &str); 8] = [
+const WORDS: [(&str, &str, &str); 12] = [
     // The database's clock, in unix milliseconds. Not the start of the transaction: time
     // passes while a lock is waited for.
     (
@@ -37,6 +37,21 @@ const WORDS: [(&str, &str, &str); 8] = [
     ("{json}", "TEXT", "JSONB"),
     ("{blob}", "BLOB", "BYTEA"),
     ("{double}", "REAL", "DOUBLE PRECISION"),
+    // Rows lie in the order of their key.
+    ("{clustered}", "WITHOUT ROWID", ""),
+    // Key and value of each label.
+    (
+        "{labels}",
+        "json_each(s.labels)",
+        "jsonb_each_text(s.labels)",
+    ),
+    // Where the second text begins in the first, from 1; 0 when it does not occur.
+    ("{position}", "instr", "strpos"),
+    (
+        "{migrations_exist}",
+        "EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations')",
+        "to_regclass('seaql_migrations') IS NOT NULL",
+    ),
 ];
 
 impl Dialect {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aegis_mesh::Error;
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
-use super::database::Location;
+use super::connect::Location;
 use crate::domain::UnknownWord;
 
 /// A refusal by the rules, or a fault of the database.
@@ -55,6 +55,9 @@ impl From<aegis_proto::ids::InvalidId> for Fault {
 /// whole transaction may be run again.
 /// PostgreSQL: 40001, 40P01, 55P03; SQLite: SQLITE_BUSY 5 and its extended codes.
 const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773"];
+
+/// PostgreSQL: a statement that took longer than `statement_timeout`.
+const QUERY_CANCELED: &str = "57014";
 
 impl Fault {
     /// What whoever starts the catalog is told: what is wrong with which database.
@@ -109,6 +112,10 @@ impl From<Fault> for Error {
         }
         match fault {
             Fault::Refused(error) => error,
+            Fault::Database(error) if database_code(&error).as_deref() == Some(QUERY_CANCELED) => {
+                tracing::warn!(%error, "a statement was given up");
+                Self::unavailable("DATABASE_BUSY", "the database took too long", RETRY_AFTER)
+            }
             Fault::Database(error) if is_connection(&error) => {
                 tracing::warn!(%error, "the database cannot be reached");
                 Self::unavailable(

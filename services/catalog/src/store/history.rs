@@ -1,10 +1,9 @@
-//! Scans as their users see them: one, or a page of them.
+//! Scans as their users see them, with what is computed on reading.
 
 use std::collections::{HashMap, HashSet};
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
-use serde::{Deserialize, Serialize};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Value};
 
 use super::{
     Store,
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::domain::{
     refusal,
-    scan::{NotEvaluated, ProbeProgress, Scan, ScanFilter, ScanView, WaitingReason},
+    scan::{NotEvaluated, ProbeProgress, Scan, ScanView, WaitingReason},
     task::{Task, TaskKind, TaskState},
 };
 
@@ -35,24 +34,6 @@ const RUNNING_ATTEMPTS: &str = "
 const CATALOGUES_PRESENT: &str = "
     SELECT DISTINCT plugin_catalogue FROM runners
     WHERE project_id = $1 AND seen_at > {now} - $2";
-
-/// Where a page of scans begins: after this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ScanCursor {
-    /// When it was made.
-    pub created_at: i64,
-    /// Its id.
-    pub id: ScanId,
-}
-
-/// A page of scans, newest first.
-#[derive(Debug, Clone)]
-pub struct ScanPage {
-    /// Without probes and coverage's details.
-    pub scans: Vec<ScanView>,
-    /// Where the next page begins, when there is one.
-    pub next: Option<ScanCursor>,
-}
 
 impl Store {
     /// One scan with its probes and what was not evaluated.
@@ -98,77 +79,15 @@ impl Store {
         view.probes = tasks.into_iter().take(MAX_PROBES).map(progress).collect();
         Ok(view)
     }
-
-    /// A page of scans, newest first, without deleted ones.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn list(
-        &self,
-        project: &ProjectId,
-        filter: &ScanFilter,
-        after: Option<ScanCursor>,
-        limit: u64,
-    ) -> aegis_mesh::Result<ScanPage> {
-        Ok(self.read_list(project, filter, after, limit).await?)
-    }
-
-    async fn read_list(
-        &self,
-        project: &ProjectId,
-        filter: &ScanFilter,
-        after: Option<ScanCursor>,
-        limit: u64,
-    ) -> Result<ScanPage> {
-        let tx = self.read().await?;
-        let found = scan::Entity::find()
-            .filter(condition(project, filter, after))
-            .order_by_desc(scan::Column::CreatedAt)
-            .order_by_desc(scan::Column::Id)
-            .limit(limit + 1)
-            .all(tx.conn())
-            .await?;
-        let more = found.len() as u64 > limit;
-        let found = found.into_iter().take(limit as usize);
-        let scans: Vec<Scan> = found.map(rows::scan_of).collect::<Result<_>>()?;
-        let last = scans.last().map(|scan| ScanCursor {
-            created_at: scan.created_at,
-            id: scan.id,
-        });
-        Ok(ScanPage {
-            next: last.filter(|_| more),
-            scans: with_computed(&tx, project, scans).await?,
-        })
-    }
-}
-
-fn condition(project: &ProjectId, filter: &ScanFilter, after: Option<ScanCursor>) -> Condition {
-    let mut all = Condition::all()
-        .add(scan::Column::ProjectId.eq(project.as_str()))
-        .add(scan::Column::DeletedAt.is_null());
-    if !filter.states.is_empty() {
-        let states = filter.states.iter().map(|state| state.as_str());
-        all = all.add(scan::Column::State.is_in(states));
-    }
-    if !filter.target_type.is_empty() {
-        all = all.add(scan::Column::TargetType.eq(&filter.target_type));
-    }
-    if !filter.target_name.is_empty() {
-        all = all.add(scan::Column::TargetName.eq(&filter.target_name));
-    }
-    let Some(after) = after else { return all };
-    // The first bound says the same as the second, but an index can begin at it: page 10,000
-    // costs what page 1 does.
-    all.add(scan::Column::CreatedAt.lte(after.created_at)).add(
-        Condition::any()
-            .add(scan::Column::CreatedAt.lt(after.created_at))
-            .add(scan::Column::Id.lt(after.id.0)),
-    )
 }
 
 /// Adds what is computed on reading, in a number of statements that does not depend on how
 /// many scans there are.
-async fn with_computed(tx: &Tx, project: &ProjectId, scans: Vec<Scan>) -> Result<Vec<ScanView>> {
+pub(super) async fn with_computed(
+    tx: &Tx,
+    project: &ProjectId,
+    scans: Vec<Scan>,
+) -> Result<Vec<ScanView>> {
     let open: Vec<&Scan> = scans
         .iter()
         .filter(|scan| !scan.state.is_terminal())

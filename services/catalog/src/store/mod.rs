@@ -5,45 +5,58 @@ mod cancel;
 mod catalogues;
 mod comparison;
 mod conclude;
+mod connect;
 mod create;
 mod database;
 mod delete;
 mod dialect;
+mod down;
 mod entity;
 mod expire;
 mod fault;
 mod finish;
 mod history;
 mod hub;
+mod late;
 mod lease;
+mod list;
 mod migration;
+mod operate;
 mod report;
 mod reports;
 mod results;
 mod retry;
 mod rows;
 mod runners;
+mod scan_keys;
 mod scans;
+mod schema;
 mod secrets;
 mod settle;
+mod slow;
 mod statistics;
 mod tasks;
+mod templates;
 mod tx;
+mod update;
 mod watch;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use aegis_mesh::{TaskHandle, spawn};
 use aegis_proto::ids::ProjectId;
 
 pub use artifacts::Staged;
 pub use catalogues::PluginCatalogue;
-pub use database::{DatabaseOptions, Location};
-pub use history::{ScanCursor, ScanPage};
+pub use connect::{DatabaseOptions, Location};
 pub use lease::{Grant, Granted, LeaseCall, Work};
+pub use list::{ScanCursor, ScanPage};
+pub use operate::{answers, migrate, migrate_down};
 pub use report::{ReportCall, Reported};
 pub use reports::{ProbeReport, ReportParts};
 pub use results::{ResultCursor, ResultPage};
 pub use statistics::Folded;
+pub use update::ScanEdit;
 pub use watch::{ScanWatch, Update};
 
 use database::Database;
@@ -77,19 +90,29 @@ struct Inner {
     secrets: Secrets,
     seen: SeenRunners,
     retention: Retention,
+    /// Builds large indexes until they are there.
+    _late: Option<TaskHandle<()>>,
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
+    /// Opens the database and brings its schema up to date. Large indexes that are missing are
+    /// built from now on.
     ///
     /// # Errors
     /// UNAVAILABLE / DATABASE_DOWN when it cannot be reached;
-    /// FAILED_PRECONDITION / DATABASE_UNUSABLE when it is not ours.
+    /// FAILED_PRECONDITION / DATABASE_UNUSABLE when it is not ours, DATABASE_NEWER when a newer
+    /// version made it, DATABASE_NOT_MIGRATED when it is older and must not be changed.
     pub async fn open(options: &DatabaseOptions, retention: Retention) -> aegis_mesh::Result<Self> {
         let unusable = |fault: Fault| fault.at_start(&options.location);
         let database = Database::open(options).await.map_err(unusable)?;
         let secrets = Secrets::load(&database).await.map_err(unusable)?;
+        let late = (!database.late.complete()).then(|| {
+            let indexes = Arc::clone(&database.late);
+            let work = late::complete(options.clone(), indexes, options.migrate);
+            spawn("late-indexes", work)
+        });
         let inner = Inner {
+            _late: late,
             database,
             hub: Arc::default(),
             secrets,

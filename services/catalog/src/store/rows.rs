@@ -109,6 +109,7 @@ pub(crate) fn scan_changes(scan: &Scan) -> scan::ActiveModel {
         deleted_at: Set(scan.deleted_at),
         purge_at: Set(scan.purge_at),
         defcon: Set(scan.defcon),
+        search_text: Set(scan.search_text()),
         ..Default::default()
     }
 }

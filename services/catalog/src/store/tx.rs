@@ -96,6 +96,27 @@ impl Tx {
         Ok(self.inner.query_all_raw(statement).await?)
     }
 
+    /// How the database runs a statement, in its own words: a line a step.
+    pub(crate) async fn plan(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<String> {
+        let (explain, column) = match self.dialect {
+            Dialect::Sqlite => ("EXPLAIN QUERY PLAN", 3),
+            Dialect::Postgres => (
+                "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF)",
+                0,
+            ),
+        };
+        let mut plan = String::new();
+        for row in self.all(&format!("{explain} {sql}"), values).await? {
+            plan.push_str(&row.try_get_by_index::<String>(column)?);
+            plan.push('\n');
+        }
+        Ok(plan)
+    }
+
     /// The dialect, for statements that SeaORM maps to entities.
     pub(crate) fn dialect(&self) -> Dialect {
         self.dialect

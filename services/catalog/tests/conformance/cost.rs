@@ -1,6 +1,6 @@
 //! What a call costs does not grow with what is stored.
 
-use aegis_catalog::domain::scan::ScanFilter;
+use aegis_catalog::domain::history::ScanQuery;
 
 use crate::{
     on_both,
@@ -20,8 +20,8 @@ async fn statements<T>(world: &World, work: impl Future<Output = T>) -> u64 {
 
 async fn lists_and_gets_take_a_fixed_number_of_statements(world: &World) {
     let list = async || {
-        let filter = ScanFilter::default();
-        let page = world.store.list(&world.project, &filter, None, 100).await;
+        let query = ScanQuery::default();
+        let page = world.store.list(&world.project, &query, None, 100).await;
         page.unwrap().scans.len()
     };
     let first = world.create(1).await;

@@ -2,7 +2,8 @@
 
 use aegis_catalog::domain::artifact::ArtifactName;
 use aegis_catalog::domain::{
-    scan::{ScanFilter, ScanState},
+    history::{ScanFilter, ScanQuery},
+    scan::ScanState,
     tally::Tally,
     task::{Outcome, OutcomeKind},
 };
@@ -33,13 +34,13 @@ async fn pages_are_newest_first_and_complete(world: &World) {
             vec![],
         )
         .await;
-    let filter = ScanFilter::default();
+    let query = ScanQuery::default();
     let mut listed = Vec::new();
     let mut after = None;
     loop {
         let page = world
             .store
-            .list(&world.project, &filter, after, 3)
+            .list(&world.project, &query, after.as_ref(), 3)
             .await
             .unwrap();
         listed.extend(page.scans.iter().map(|view| view.scan.id));
@@ -64,7 +65,11 @@ async fn filters_choose_by_state_and_target(world: &World) {
         .await
         .unwrap();
     let list = async |filter: ScanFilter| {
-        let page = world.store.list(&world.project, &filter, None, 10).await;
+        let query = ScanQuery {
+            filter,
+            ..ScanQuery::default()
+        };
+        let page = world.store.list(&world.project, &query, None, 10).await;
         let ids = page.unwrap().scans.into_iter().map(|view| view.scan.id);
         ids.collect::<Vec<_>>()
     };
@@ -179,8 +184,8 @@ async fn a_deleted_scan_is_hidden(world: &World) {
         refused(world.store.locate(project, id, "test.Probe0").await),
         not_found
     );
-    let filter = ScanFilter::default();
-    let page = world.store.list(project, &filter, None, 10).await.unwrap();
+    let query = ScanQuery::default();
+    let page = world.store.list(project, &query, None, 10).await.unwrap();
     assert!(page.scans.is_empty());
 }
 

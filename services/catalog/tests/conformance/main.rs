@@ -13,12 +13,17 @@ mod finish;
 mod history;
 mod invariants;
 mod lease;
+mod lists;
+mod many;
+mod pages;
 mod random;
 mod report;
 mod retry;
+mod schema;
 mod settle;
 mod statistics;
 mod statistics_oracle;
+mod templates;
 mod watch;
 mod world;
 
@@ -44,7 +49,28 @@ macro_rules! on_both {
     };
 }
 
+/// As `on_both`, for cases whose rows were written past the store: there are no books.
+macro_rules! on_both_without_books {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let world = crate::world::World::sqlite().await;
+                crate::run(super::$case(&world)).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                let world = crate::world::World::postgres().await;
+                crate::run(super::$case(&world)).await;
+            })+
+        }
+    };
+}
+
 pub(crate) use on_both;
+pub(crate) use on_both_without_books;
 
 /// A case that hangs is a case that fails.
 async fn run(case: impl Future<Output = ()>) {

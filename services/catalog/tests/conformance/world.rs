@@ -18,8 +18,8 @@ use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
 use aegis_testkit::{Postgres, TestDatabase};
 use sea_orm::{
-    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, QueryResult, Statement,
-    TransactionTrait, Value,
+    ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DatabaseTransaction,
+    QueryResult, Statement, TransactionTrait, Value,
 };
 
 pub(crate) const CATALOGUE: &str =
@@ -78,6 +78,11 @@ impl World {
         let backend = self.raw.get_database_backend();
         let statement = Statement::from_sql_and_values(backend, sql, values);
         self.raw.query_all_raw(statement).await.unwrap()
+    }
+
+    /// Which database it is.
+    pub(crate) fn backend(&self) -> DatabaseBackend {
+        self.raw.get_database_backend()
     }
 
     /// The one number that a statement gives.
@@ -257,12 +262,15 @@ impl World {
 }
 
 pub(crate) async fn open(location: &Location) -> Result<Store> {
-    let options = DatabaseOptions {
-        location: location.clone(),
+    Store::open(&options(location), retention()).await
+}
+
+pub(crate) fn options(location: &Location) -> DatabaseOptions {
+    DatabaseOptions {
         max_connections: 6,
         timeout: Duration::from_secs(30),
-    };
-    Store::open(&options, retention()).await
+        ..DatabaseOptions::at(location.clone())
+    }
 }
 
 pub(crate) fn retention() -> Retention {

@@ -15,4 +15,5 @@ pub mod plan;
 pub mod selection;
 pub mod spec;
 pub mod target;
+pub mod template;
 pub mod violation;

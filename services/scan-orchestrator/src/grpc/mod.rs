@@ -5,6 +5,7 @@ mod convert;
 mod plugin;
 mod scan;
 mod task;
+mod template;
 mod watch;
 
 use aegis_mesh::Error;
@@ -13,6 +14,7 @@ use tonic::Status;
 pub(crate) use plugin::PluginApi;
 pub(crate) use scan::ScanApi;
 pub(crate) use task::{TaskApi, TaskPolicy};
+pub(crate) use template::TemplateApi;
 
 /// A peer's status as ours: its reason and details stay, its transport metadata does not.
 fn relay(status: Status) -> Status {

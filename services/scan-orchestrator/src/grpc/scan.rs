@@ -10,6 +10,7 @@ use aegis_proto::{
         PlanScanRequest, PlanScanResponse, RetryScanRequest, RetryScanResponse, Scan, ScanSpec,
         WatchScanRequest, scan_service_server::ScanService,
     },
+    template::v1::Template,
 };
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -28,8 +29,10 @@ use crate::{
         lane::lane_key,
         plan::{Plan, plan_collecting},
         spec::Spec,
+        template::TemplateRef,
         violation::Violations,
     },
+    templates::Templates,
 };
 
 const CREATE_SCAN: &str = "aegis.scan.v1.ScanService/CreateScan";
@@ -38,6 +41,7 @@ const CREATE_SCAN: &str = "aegis.scan.v1.ScanService/CreateScan";
 pub(crate) struct ScanApi {
     store: ScanStoreServiceClient<MeshChannel>,
     catalogues: Arc<Catalogues>,
+    templates: Templates,
     lane_max_in_flight: i32,
     max_failures: i32,
     heartbeat: Duration,
@@ -46,6 +50,8 @@ pub(crate) struct ScanApi {
 
 /// A specification that was understood, and what it becomes.
 struct Planned {
+    message: ScanSpec,
+    template: Option<Template>,
     spec: Spec,
     plan: Plan,
     current: Current,
@@ -55,12 +61,14 @@ impl ScanApi {
     pub(crate) fn new(
         store: ScanStoreServiceClient<MeshChannel>,
         catalogues: Arc<Catalogues>,
+        templates: Templates,
         config: &Config,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             store,
             catalogues,
+            templates,
             lane_max_in_flight: config.lane_max_in_flight,
             max_failures: config.max_failures,
             heartbeat: config.heartbeat(),
@@ -77,19 +85,21 @@ impl ScanApi {
         }
         let mut violations = Violations::new();
         let labels: BTreeMap<String, String> = request.labels.clone().into_iter().collect();
-        creation::check(
-            &request.display_name,
-            &labels,
-            &request.template,
-            &mut violations,
-        );
-        let message = request.spec.unwrap_or_default();
-        let planned = self.plan(&message, violations).await?;
+        creation::check(&request.display_name, &labels, &mut violations);
+        let planned = self.plan(&request.template, request.spec, violations);
+        let planned = planned.await?;
         let lane = store::Lane {
             key: lane_key(&principal.project, &planned.spec.target),
             max_in_flight: self.lane_max_in_flight,
         };
-        let Planned { plan, current, .. } = planned;
+        let Planned {
+            message,
+            template,
+            plan,
+            current,
+            ..
+        } = planned;
+        let template = template.unwrap_or_default();
         let intent = store::CreateScanRequest {
             key: Some(key),
             display_name: request.display_name,
@@ -107,7 +117,9 @@ impl ScanApi {
                 buffs: plan.buffs,
                 ..message
             }),
-            ..store::CreateScanRequest::default()
+            template: template.name,
+            template_version: template.version,
+            custom_probes: Vec::new(),
         };
         let answer = self.store.clone().create_scan(intent).await?;
         required(answer.into_inner().scan)
@@ -124,9 +136,17 @@ impl ScanApi {
         Ok(answer.into_inner().scan)
     }
 
-    async fn plan(&self, message: &ScanSpec, mut violations: Violations) -> Result<Planned> {
+    async fn plan(
+        &self,
+        template: &str,
+        message: Option<ScanSpec>,
+        mut violations: Violations,
+    ) -> Result<Planned> {
+        let wanted = TemplateRef::parse(template, &mut violations);
+        let message = message.unwrap_or_default();
+        let (message, template) = self.templates.apply(wanted.as_ref(), message).await?;
         let current = self.catalogues.current().await?;
-        let spec = convert::spec(message, &mut violations);
+        let spec = convert::spec(&message, &mut violations);
         let plan = plan_collecting(
             &spec,
             &current.catalogue,
@@ -136,6 +156,8 @@ impl ScanApi {
         violations.into_result()?;
         plan.require_evaluable()?;
         Ok(Planned {
+            message,
+            template,
             spec,
             plan,
             current,
@@ -187,15 +209,14 @@ impl ScanService for ScanApi {
         request: Request<PlanScanRequest>,
     ) -> Result<Response<PlanScanResponse>, Status> {
         let request = request.into_inner();
-        let mut violations = Violations::new();
-        creation::check_template(&request.template, &mut violations);
         let planned = self
-            .plan(&request.spec.unwrap_or_default(), violations)
+            .plan(&request.template, request.spec, Violations::new())
             .await?;
-        Ok(Response::new(convert::plan_response(
-            &planned.plan,
-            &planned.current,
-        )))
+        let answer = convert::plan_response(&planned.plan, &planned.current);
+        Ok(Response::new(PlanScanResponse {
+            effective_spec: Some(planned.message),
+            ..answer
+        }))
     }
 
     async fn cancel_scan(

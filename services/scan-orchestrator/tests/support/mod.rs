@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 mod fake;
+mod fake_templates;
 
 use std::{sync::MutexGuard, time::Duration};
 
@@ -15,6 +16,7 @@ use aegis_proto::{
         CreateScanRequest, PlanScanRequest, PlanScanResponse, Scan, ScanSpec,
         scan_service_client::ScanServiceClient,
     },
+    template::v1::template_service_client::TemplateServiceClient,
 };
 use aegis_scan_orchestrator::{Config, Deps, Running, start};
 use tonic::Status;
@@ -59,6 +61,10 @@ impl Orchestrator {
 
     pub(crate) fn plugins(&self) -> PluginServiceClient<MeshChannel> {
         PluginServiceClient::new(MeshChannel::local(self.running.routes()))
+    }
+
+    pub(crate) fn templates(&self) -> TemplateServiceClient<MeshChannel> {
+        TemplateServiceClient::new(MeshChannel::local(self.running.routes()))
     }
 
     pub(crate) fn client(&self) -> ScanServiceClient<MeshChannel> {

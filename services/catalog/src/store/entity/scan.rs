@@ -56,6 +56,7 @@ pub struct Model {
     pub defcon: Option<i32>,
     pub custom_probes: Json,
     pub imported: bool,
+    pub search_text: String,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

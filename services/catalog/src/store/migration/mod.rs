@@ -4,7 +4,9 @@ use sea_orm_migration::prelude::*;
 
 mod m20261124_000001_initial;
 mod m20261124_000002_scan_columns;
+mod m20261124_000003_history;
 mod m20261124_000004_statistics;
+mod m20261124_000005_templates;
 
 /// All migrations, in order.
 pub(crate) struct Migrator;
@@ -15,7 +17,9 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261124_000001_initial::Migration),
             Box::new(m20261124_000002_scan_columns::Migration),
+            Box::new(m20261124_000003_history::Migration),
             Box::new(m20261124_000004_statistics::Migration),
+            Box::new(m20261124_000005_templates::Migration),
         ]
     }
 }

@@ -1,0 +1,230 @@
+//! What only PostgreSQL has: roles, TLS, limits of statements.
+
+use std::time::Duration;
+
+use aegis_catalog::{
+    Config, Deps,
+    store::{self, DatabaseOptions, Location},
+};
+use aegis_mesh::{
+    CallContext, Error, MeshChannel, Principal, Secret, Shutdown, context::with_context,
+};
+use aegis_proto::{
+    internal::catalog::v1 as catalog,
+    scan::v1::{self as scan, history_service_client::HistoryServiceClient},
+};
+use aegis_testkit::{Postgres, TestDatabase};
+use catalog::{
+    scan_store_service_client::ScanStoreServiceClient,
+    task_queue_service_client::TaskQueueServiceClient,
+};
+use sea_orm::{ConnectionTrait, Database};
+
+const CATALOGUE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+async fn run_sql(url: &str, statements: &[String]) -> Result<(), sea_orm::DbErr> {
+    let connection = Database::connect(url.to_owned()).await?;
+    for statement in statements {
+        connection.execute_unprepared(statement).await?;
+    }
+    connection.close().await
+}
+
+/// Owner and service, as docs/database.md has them: its own statements are run.
+async fn roles(database: &TestDatabase<'_>) -> (String, String) {
+    let owner = format!("owner_{}", database.name());
+    let service = format!("service_{}", database.name());
+    let text = include_str!("../../../docs/database.md");
+    let (_, text) = text.split_once("```sql\n").unwrap();
+    let (text, _) = text.split_once("```").unwrap();
+    let mut statements = vec![format!(
+        "ALTER DATABASE {} OWNER TO postgres",
+        database.name()
+    )];
+    for line in text.lines() {
+        // The database is there already.
+        if !line.starts_with("CREATE DATABASE") && !line.starts_with("\\c ") {
+            let line = line.replace("aegis_owner", &owner);
+            statements.push(line.replace("aegis_service", &service));
+        }
+    }
+    assert_eq!(statements.len(), 7);
+    run_sql(&database.url(), &statements).await.unwrap();
+    (database.url_as(&owner), database.url_as(&service))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_works_as_a_role_that_may_only_read_and_write_rows() {
+    let database = Postgres::shared().create_database();
+    let (owner, service) = roles(&database).await;
+    let as_service = Config {
+        database_url: Some(Secret::new(&service)),
+        migrate_on_start: false,
+        ..Config::default()
+    };
+    let start = || aegis_catalog::start(as_service.clone(), Deps::default(), Shutdown::new());
+    let early = start().await.unwrap_err();
+    assert_eq!(early.reason(), "DATABASE_NOT_MIGRATED");
+    let options = DatabaseOptions::at(Location::Postgres(owner));
+    store::migrate(&options).await.unwrap();
+    let running = start().await.unwrap();
+    let channel = MeshChannel::local(running.routes());
+    with_context(CallContext::new(Principal::local()), whole_life(&channel)).await;
+    for ddl in [
+        "CREATE TABLE x (y INTEGER)",
+        "ALTER TABLE scans ADD COLUMN x INTEGER",
+        "DROP TABLE scans",
+        "CREATE INDEX x ON scans (state)",
+        "TRUNCATE scans",
+    ] {
+        let refused = run_sql(&service, &[ddl.to_owned()]).await.unwrap_err();
+        let refused = refused.to_string();
+        let denied = refused.contains("permission denied") || refused.contains("must be owner");
+        assert!(denied, "{ddl}: {refused}");
+    }
+}
+
+/// A scan is made, leased, reported on, finished, cancelled, edited, listed, deleted and restored.
+async fn whole_life(channel: &MeshChannel) {
+    let mut scans = ScanStoreServiceClient::new(channel.clone());
+    let mut tasks = TaskQueueServiceClient::new(channel.clone());
+    let mut history = HistoryServiceClient::new(channel.clone());
+    let made = scans.create_scan(create()).await.unwrap().into_inner();
+    let scan_id = made.scan.unwrap().scan_id;
+    let poll = catalog::LeaseTaskRequest {
+        runner_id: "runner-1".to_owned(),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        plugin_catalogue: CATALOGUE.to_owned(),
+        slots: 1,
+        ttl: Some(prost_types::Duration {
+            seconds: 60,
+            nanos: 0,
+        }),
+        ..catalog::LeaseTaskRequest::default()
+    };
+    let leased = tasks.lease_task(poll).await.unwrap().into_inner();
+    let lease = leased.task.unwrap().lease;
+    let finish = catalog::FinishTaskRequest {
+        lease,
+        outcome: Some(aegis_proto::internal::task::v1::TaskOutcome {
+            outcome: aegis_proto::internal::task::v1::Outcome::FailedPermanent.into(),
+            reason: "TARGET_ERROR".to_owned(),
+            message: "no".to_owned(),
+            ..Default::default()
+        }),
+        ..catalog::FinishTaskRequest::default()
+    };
+    tasks.finish_task(finish).await.unwrap();
+    let update = scan::UpdateScanRequest {
+        scan_id: scan_id.clone(),
+        labels: Some(scan::ScanLabels {
+            labels: [("team".to_owned(), "blue".to_owned())].into(),
+        }),
+        ..scan::UpdateScanRequest::default()
+    };
+    history.update_scan(update).await.unwrap();
+    let list = scan::ListScansRequest {
+        include_total_size: true,
+        filter: Some(scan::ScanFilter {
+            labels: [("team".to_owned(), "blue".to_owned())].into(),
+            ..scan::ScanFilter::default()
+        }),
+        ..scan::ListScansRequest::default()
+    };
+    let listed = history.list_scans(list).await.unwrap().into_inner();
+    assert_eq!(listed.total_size, Some(1));
+    assert_eq!(listed.scans[0].state(), scan::scan::State::Failed);
+    let delete = scan::DeleteScanRequest {
+        scan_id: scan_id.clone(),
+    };
+    history.delete_scan(delete).await.unwrap();
+    let undelete = scan::UndeleteScanRequest { scan_id };
+    history.undelete_scan(undelete).await.unwrap();
+}
+
+fn create() -> catalog::CreateScanRequest {
+    catalog::CreateScanRequest {
+        spec: Some(scan::ScanSpec {
+            target: Some(scan::Target {
+                r#type: "test.Repeat".to_owned(),
+                name: "x".to_owned(),
+                ..scan::Target::default()
+            }),
+            ..scan::ScanSpec::default()
+        }),
+        labels: [("team".to_owned(), "red".to_owned())].into(),
+        garak_version: "0.17.1".to_owned(),
+        plugin_catalogue: CATALOGUE.to_owned(),
+        effective_eval_threshold: 0.5,
+        max_in_flight: 8,
+        lane: Some(catalog::Lane {
+            key: "target".to_owned(),
+            max_in_flight: 64,
+        }),
+        tasks: vec![catalog::NewTask {
+            probe: "test.Probe0".to_owned(),
+            planned_calls: 50,
+            ..catalog::NewTask::default()
+        }],
+        max_failures: 1,
+        ..catalog::CreateScanRequest::default()
+    }
+}
+
+/// A CA, and a certificate of it for 127.0.0.1 with its key; all PEM.
+fn certificates(name: &str) -> (String, String, String) {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca.distinguished_name.push(DnType::CommonName, name);
+    let root = ca.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(ca, key);
+    let own = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let server = server.signed_by(&own, &issuer).unwrap();
+    (root, server.pem(), own.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_checked_against_a_ca_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, certificate, key) = certificates("the right one");
+    let (other, ..) = certificates("another one");
+    let named = |name: &str, pem: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, pem).unwrap();
+        file.display().to_string()
+    };
+    let (root, other) = (named("root.pem", &root), named("other.pem", &other));
+    let server = Postgres::start_with_tls(&certificate, &key).unwrap();
+    // Its tools speak TLS without asking who answers.
+    let database = server.create_database();
+    let answers = async |parameters: &str| {
+        let url = format!("{}?{parameters}", database.url());
+        let mut options = DatabaseOptions::at(Location::Postgres(url));
+        options.timeout = Duration::from_secs(5);
+        store::migrate(&options).await
+    };
+    answers(&format!("sslmode=verify-full&sslrootcert={root}"))
+        .await
+        .unwrap();
+    let refusals = [
+        format!("sslmode=verify-full&sslrootcert={other}"),
+        "sslmode=verify-full".to_owned(),
+        // The server speaks with nobody who has no TLS.
+        "sslmode=disable".to_owned(),
+    ];
+    for parameters in refusals {
+        let refused: Error = answers(&parameters).await.unwrap_err();
+        assert!(
+            ["DATABASE_DOWN", "DATABASE_UNUSABLE"].contains(&refused.reason()),
+            "{parameters}: {refused}"
+        );
+    }
+    // The certificate is for 127.0.0.1, and for no other name.
+    let elsewhere = database.url().replace("127.0.0.1", "localhost");
+    let url = format!("{elsewhere}?sslmode=verify-full&sslrootcert={root}");
+    let options = DatabaseOptions::at(Location::Postgres(url));
+    assert!(store::answers(&options, false).await.is_err());
+}
