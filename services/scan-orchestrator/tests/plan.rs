@@ -251,13 +251,6 @@ async fn a_seed_and_a_threshold_are_always_chosen() {
         .expect("created");
     let created = mesh.created();
     assert_eq!(created[0].effective_eval_threshold, 0.5);
-    // Statistics are kept by garak's own tags.
-    let tagged = created[0]
-        .tasks
-        .iter()
-        .find(|task| task.probe == "dan.AntiDAN");
-    let tags = &tagged.expect("planned").tags;
-    assert!(tags.contains(&"owasp:llm01".to_owned()), "{tags:?}");
     assert!((0..=i64::from(u32::MAX)).contains(&created[0].effective_seed));
     assert_eq!(
         (
@@ -267,4 +260,17 @@ async fn a_seed_and_a_threshold_are_always_chosen() {
         (0, 0.0),
         "a set zero is a zero"
     );
+}
+
+/// Statistics are kept by garak's own tags.
+#[tokio::test]
+async fn a_task_has_the_tags_of_its_probe() {
+    let mesh = Orchestrator::start().await;
+    let one = spec(json!({"include": ["dan.AntiDAN"]}));
+    mesh.create(one).await.expect("created");
+    let created = mesh.created();
+    let tags = &created[0].tasks[0].tags;
+    for tag in ["owasp:llm01", "avid-effect:security:S0403"] {
+        assert!(tags.iter().any(|has| has == tag), "{tags:?}");
+    }
 }

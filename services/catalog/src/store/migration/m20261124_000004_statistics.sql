@@ -57,6 +57,9 @@ CREATE TABLE statistics_rollups (
     days            TEXT    NOT NULL,
     PRIMARY KEY (project_id, dimension, key, target_type, target_name, period, bucket)
 );
--- All keys of a dimension in a window.
+-- All keys of a dimension in a window, with their numbers: whole months and years are read out of
+-- this index alone, and lie in it side by side.
 CREATE INDEX statistics_rollups_by_time ON statistics_rollups
-    (project_id, target_type, target_name, dimension, period, bucket, key);
+    (project_id, target_type, target_name, dimension, period, bucket, key,
+     scans_completed, scans_failed, scans_cancelled, evaluations, passed, failed, nones,
+     defcon_1, defcon_2, defcon_3, defcon_4, defcon_5);

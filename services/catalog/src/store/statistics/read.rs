@@ -177,7 +177,12 @@ impl Reading<'_> {
                 sql.and("target_type = ", target.kind.as_str());
                 sql.and("target_name = ", target.name.as_str());
             }
-            (None, Grouping::Target) => sql.and("target_type <> ", ""),
+            (None, Grouping::Target) => {
+                sql.and("target_type <> ", "");
+                // Always so. The index by time, which begins with the target, would hold all
+                // that is asked for but this: SQLite would read the whole of it.
+                sql.and("days <> ", "");
+            }
             (None, _) => {
                 sql.and("target_type = ", "");
                 sql.and("target_name = ", "");
