@@ -1,9 +1,11 @@
 //! What detectors made of probes: sums that were made when tasks finished.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use aegis_proto::ids::{ProjectId, ScanId};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, Set,
+    ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set, Value,
+    sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +22,15 @@ use crate::domain::{
     tally::{ProbeResult, Tally, TallyRow},
 };
 
+/// Rows of one statement; each has up to 14 values, and SQLite takes 32,766.
+const ROWS: usize = 1_000;
+
 /// garak's grades, from the report that its own writer made.
 const GRADE: &str = "
-    UPDATE probe_results SET
-        absolute_defcon = $5, relative_defcon = $6, detector_defcon = $7, relative_score = $8
-    WHERE project_id = $1 AND scan_id = $2 AND probe = $3 AND detector = $4";
+    UPDATE probe_results SET absolute_defcon = v.column3, relative_defcon = v.column4,
+        detector_defcon = v.column5, relative_score = v.column6
+    FROM (VALUES {rows}) v
+    WHERE project_id = $1 AND scan_id = $2 AND probe = v.column1 AND detector = v.column2";
 
 /// Where a page of results begins: after this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,44 +128,73 @@ fn condition(project: &ProjectId, id: ScanId, after: Option<&ResultCursor>) -> C
     )
 }
 
-/// Adds the counts of a committed part. The scan is locked.
+/// Adds the counts of a committed part, in as many statements whatever is in it. The scan is
+/// locked.
 pub(crate) async fn add(tx: &Tx, scan: &Scan, tally: &Tally, now: i64) -> Result<()> {
-    for row in &tally.rows {
-        let id = (
-            scan.project.to_string(),
-            scan.id.0,
-            row.probe.clone(),
-            row.detector.clone(),
-        );
-        match probe_result::Entity::find_by_id(id).one(tx.conn()).await? {
-            None => {
-                new_result(scan, row, now).insert(tx.conn()).await?;
-            }
-            // Another shard of the same probe was first.
-            Some(before) => {
-                let sum = sum(&before, row);
-                let mut changed = before.into_active_model();
-                changed.passed = Set(sum.passed);
-                changed.failed = Set(sum.failed);
-                changed.nones = Set(sum.nones);
-                changed.evaluated = Set(sum.evaluated);
-                changed.rank = Set(sum.rank());
-                changed.evaluated_at = Set(now);
-                changed.update(tx.conn()).await?;
-            }
+    type Key<'a> = (&'a str, &'a str);
+    let probes: BTreeSet<&str> = tally.rows.iter().map(|row| row.probe.as_str()).collect();
+    // Of another shard of the same probe that was first.
+    let before = probe_result::Entity::find()
+        .filter(probe_result::Column::ProjectId.eq(scan.project.as_str()))
+        .filter(probe_result::Column::ScanId.eq(scan.id.0))
+        .filter(probe_result::Column::Probe.is_in(probes))
+        .all(tx.conn())
+        .await?;
+    let before = before.into_iter().map(|row| rows::result_of(row).row);
+    let before: Vec<TallyRow> = before.collect();
+    let mut sums: BTreeMap<Key<'_>, TallyRow> = BTreeMap::new();
+    let mut touched = BTreeSet::new();
+    for row in before.iter().chain(&tally.rows) {
+        let key = (row.probe.as_str(), row.detector.as_str());
+        match sums.get_mut(&key) {
+            Some(sum) => add_row(sum, row),
+            None => drop(sums.insert(key, row.clone())),
         }
+    }
+    for row in &tally.rows {
+        touched.insert((row.probe.as_str(), row.detector.as_str()));
+    }
+    sums.retain(|key, _| touched.contains(key));
+    let mut rows: Vec<_> = sums
+        .values()
+        .map(|row| new_result(scan, row, now))
+        .collect();
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(ROWS));
+        probe_result::Entity::insert_many(rows)
+            .on_conflict(sums_replace())
+            .exec_without_returning(tx.conn())
+            .await?;
+        rows = rest;
     }
     Ok(())
 }
 
-fn sum(before: &probe_result::Model, row: &TallyRow) -> TallyRow {
-    TallyRow {
-        passed: before.passed + row.passed,
-        failed: before.failed + row.failed,
-        nones: before.nones + row.nones,
-        evaluated: before.evaluated + row.evaluated,
-        ..row.clone()
-    }
+/// A row that is there takes the sums; its grades stay.
+fn sums_replace() -> OnConflict {
+    use probe_result::Column;
+    OnConflict::columns([
+        Column::ProjectId,
+        Column::ScanId,
+        Column::Probe,
+        Column::Detector,
+    ])
+    .update_columns([
+        Column::Passed,
+        Column::Failed,
+        Column::Nones,
+        Column::Evaluated,
+        Column::Rank,
+        Column::EvaluatedAt,
+    ])
+    .to_owned()
+}
+
+fn add_row(sum: &mut TallyRow, row: &TallyRow) {
+    sum.passed += row.passed;
+    sum.failed += row.failed;
+    sum.nones += row.nones;
+    sum.evaluated += row.evaluated;
 }
 
 fn new_result(scan: &Scan, row: &TallyRow, now: i64) -> probe_result::ActiveModel {
@@ -183,19 +218,30 @@ fn new_result(scan: &Scan, row: &TallyRow, now: i64) -> probe_result::ActiveMode
 
 /// Puts a composed report's grades on the results. The counts stay those of the parts.
 pub(crate) async fn grade(tx: &Tx, scan: &Scan, tally: &Tally) -> Result<()> {
-    for row in &tally.rows {
-        let Some(grades) = row.grades else { continue };
-        let values = [
-            scan.project.as_str().into(),
-            scan.id.0.into(),
-            row.probe.as_str().into(),
-            row.detector.as_str().into(),
-            grades.absolute_defcon.into(),
-            grades.relative_defcon.into(),
-            grades.detector_defcon.into(),
-            grades.relative_score.into(),
-        ];
-        tx.execute(GRADE, values).await?;
+    let graded: Vec<_> = tally
+        .rows
+        .iter()
+        .filter(|row| row.grades.is_some())
+        .collect();
+    for rows in graded.chunks(ROWS) {
+        let mut values: Vec<Value> = vec![scan.project.as_str().into(), scan.id.0.into()];
+        let mut places = Vec::new();
+        for row in rows {
+            let first = values.len() + 1;
+            let of_row: Vec<String> = (first..first + 6).map(|at| format!("${at}")).collect();
+            places.push(format!("({})", of_row.join(", ")));
+            let grades = row.grades.unwrap_or_default();
+            values.extend([
+                row.probe.as_str().into(),
+                row.detector.as_str().into(),
+                grades.absolute_defcon.into(),
+                grades.relative_defcon.into(),
+                grades.detector_defcon.into(),
+                grades.relative_score.into(),
+            ]);
+        }
+        tx.execute(&GRADE.replace("{rows}", &places.join(", ")), values)
+            .await?;
     }
     Ok(())
 }
