@@ -65,9 +65,12 @@ async fn execute(command: Command, config: Config) -> Result<()> {
 async fn wait(database: &store::DatabaseOptions, longest: Duration, migrated: bool) -> Result<()> {
     const PAUSE: Duration = Duration::from_millis(250);
     let end = Instant::now() + longest;
+    // Asked often, rather than long.
+    let mut database = database.clone();
+    database.timeout = database.timeout.min(Duration::from_secs(2));
     let mut last = None;
     while Instant::now() < end {
-        match timeout_at(end, store::answers(database, migrated)).await {
+        match timeout_at(end, store::answers(&database, migrated)).await {
             Ok(Ok(())) => return Ok(()),
             // Waiting does not help against what is wrong with the database itself.
             Ok(Err(error)) if error.reason() == "DATABASE_NEWER" => return Err(error),

@@ -358,7 +358,15 @@ async fn pages(catalog: &Catalog) {
         page_token: "AAAA".to_owned(),
         ..request.clone()
     };
-    for request in [other_list, forged] {
+    let other_order = scan::ListScansRequest {
+        order_by: scan::ScanOrder::Duration.into(),
+        ..request.clone()
+    };
+    let other_way = scan::ListScansRequest {
+        ascending: true,
+        ..request.clone()
+    };
+    for request in [other_list, forged, other_order, other_way] {
         let (reason, fields) = refused(catalog.history().list_scans(request).await);
         assert_eq!((reason, fields[0].as_str()), invalid);
     }

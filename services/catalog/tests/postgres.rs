@@ -228,3 +228,30 @@ async fn tls_is_checked_against_a_ca_of_ones_own() {
     let options = DatabaseOptions::at(Location::Postgres(url));
     assert!(store::answers(&options, false).await.is_err());
 }
+
+/// One server, one table that somebody keeps locked: nobody waits for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_statement_that_takes_too_long_is_given_up() {
+    let database = Postgres::shared().create_database();
+    let mut options = DatabaseOptions::at(Location::Postgres(database.url()));
+    // Shorter than the wait for the lock, which is another limit.
+    options.statement_timeout = Duration::from_millis(300);
+    options.timeout = Duration::from_secs(60);
+    let retention = store::Retention {
+        deleted_scan: Duration::ZERO,
+        request: Duration::from_secs(86_400),
+        upload: Duration::from_secs(3_600),
+    };
+    let store = store::Store::open(&options, retention).await.unwrap();
+    let other = Database::connect(database.url()).await.unwrap();
+    let holding = sea_orm::TransactionTrait::begin(&other).await.unwrap();
+    let lock = "LOCK TABLE scans IN ACCESS EXCLUSIVE MODE";
+    holding.execute_unprepared(lock).await.unwrap();
+    let project = aegis_proto::ids::ProjectId::default_project();
+    let query = aegis_catalog::domain::history::ScanQuery::default();
+    let refused = store.list(&project, &query, None, 1).await.unwrap_err();
+    assert_eq!(refused.reason(), "DATABASE_BUSY");
+    assert!(refused.is_retryable());
+    holding.rollback().await.unwrap();
+    store.list(&project, &query, None, 1).await.unwrap();
+}

@@ -1,11 +1,11 @@
 //! What detectors made of probes: sums that were made when tasks finished.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aegis_proto::ids::{ProjectId, ScanId};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, Set,
+    QueryOrder, QuerySelect, Value, sea_query::OnConflict,
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,11 +22,15 @@ use crate::domain::{
     tally::{Grades, ProbeResult, Tally, TallyRow},
 };
 
+/// Rows of one statement; each has up to 14 values, and SQLite takes 32,766.
+const ROWS: usize = 1_000;
+
 /// garak's grades, from the report that its own writer made.
 const GRADE: &str = "
-    UPDATE probe_results SET
-        absolute_defcon = $5, relative_defcon = $6, detector_defcon = $7, relative_score = $8
-    WHERE project_id = $1 AND scan_id = $2 AND probe = $3 AND detector = $4";
+    UPDATE probe_results SET absolute_defcon = v.column3, relative_defcon = v.column4,
+        detector_defcon = v.column5, relative_score = v.column6
+    FROM (VALUES {rows}) v
+    WHERE project_id = $1 AND scan_id = $2 AND probe = v.column1 AND detector = v.column2";
 
 /// garak's grades, worst first.
 const DEFCON: std::ops::RangeInclusive<i32> = 1..=5;
@@ -127,7 +131,8 @@ fn condition(project: &ProjectId, id: ScanId, after: Option<&ResultCursor>) -> C
     )
 }
 
-/// Adds the counts of a committed part. The scan is locked.
+/// Adds the counts of a committed part, in as many statements whatever is in it. The scan is
+/// locked.
 pub(crate) async fn add(
     tx: &Tx,
     scan: &Scan,
@@ -135,66 +140,100 @@ pub(crate) async fn add(
     tally: &Tally,
     now: i64,
 ) -> Result<()> {
-    let mut deltas = Vec::new();
+    let probes: BTreeSet<&str> = tally.rows.iter().map(|row| row.probe.as_str()).collect();
+    // Of another shard of the same probe that was first.
+    let before = probe_result::Entity::find()
+        .filter(probe_result::Column::ProjectId.eq(scan.project.as_str()))
+        .filter(probe_result::Column::ScanId.eq(scan.id.0))
+        .filter(probe_result::Column::Probe.is_in(probes))
+        .all(tx.conn())
+        .await?;
+    let key = |row: &probe_result::Model| (row.probe.clone(), row.detector.clone());
+    let before: BTreeMap<_, _> = before.into_iter().map(|row| (key(&row), row)).collect();
+    let mut after = BTreeMap::new();
     for row in &tally.rows {
-        let id = (
-            scan.project.to_string(),
-            scan.id.0,
-            row.probe.clone(),
-            row.detector.clone(),
-        );
-        match probe_result::Entity::find_by_id(id).one(tx.conn()).await? {
-            None => {
-                let added = new_result(scan, row, now).insert(tx.conn()).await?;
-                deltas.push(statistics::of_result(scan, &added, tags));
-            }
-            // Another shard of the same probe was first.
-            Some(before) => {
-                let sum = sum(&before, row);
-                // It may be another day by now: all of it counts on the day of its last part.
-                deltas.push(statistics::back(statistics::of_result(scan, &before, tags)));
-                let mut changed = before.into_active_model();
-                changed.passed = Set(sum.passed);
-                changed.failed = Set(sum.failed);
-                changed.nones = Set(sum.nones);
-                changed.evaluated = Set(sum.evaluated);
-                changed.rank = Set(sum.rank());
-                changed.evaluated_at = Set(now);
-                let sum = changed.update(tx.conn()).await?;
-                deltas.push(statistics::of_result(scan, &sum, tags));
-            }
-        }
+        let key = (row.probe.clone(), row.detector.clone());
+        let fresh = || {
+            before
+                .get(&key)
+                .cloned()
+                .unwrap_or_else(|| empty(scan, row))
+        };
+        add_row(after.entry(key.clone()).or_insert_with(fresh), row, now);
+    }
+    let mut deltas = Vec::new();
+    for (key, row) in &after {
+        // It may be another day by now: all of it counts on the day of its last part.
+        let back = before
+            .get(key)
+            .map(|row| statistics::of_result(scan, row, tags));
+        deltas.extend(back.map(statistics::back));
+        deltas.push(statistics::of_result(scan, row, tags));
+    }
+    let mut rows: Vec<_> = after.into_values().map(all_set).collect();
+    while !rows.is_empty() {
+        let rest = rows.split_off(rows.len().min(ROWS));
+        probe_result::Entity::insert_many(rows)
+            .on_conflict(sums_replace())
+            .exec_without_returning(tx.conn())
+            .await?;
+        rows = rest;
     }
     statistics::append(tx, scan, deltas).await
 }
 
-fn sum(before: &probe_result::Model, row: &TallyRow) -> TallyRow {
-    TallyRow {
-        passed: before.passed + row.passed,
-        failed: before.failed + row.failed,
-        nones: before.nones + row.nones,
-        evaluated: before.evaluated + row.evaluated,
-        ..row.clone()
+/// A row that is there takes the sums; its grades stay.
+fn sums_replace() -> OnConflict {
+    use probe_result::Column;
+    OnConflict::columns([
+        Column::ProjectId,
+        Column::ScanId,
+        Column::Probe,
+        Column::Detector,
+    ])
+    .update_columns([
+        Column::Passed,
+        Column::Failed,
+        Column::Nones,
+        Column::Evaluated,
+        Column::Rank,
+        Column::EvaluatedAt,
+    ])
+    .to_owned()
+}
+
+fn add_row(sum: &mut probe_result::Model, row: &TallyRow, now: i64) {
+    sum.passed += row.passed;
+    sum.failed += row.failed;
+    sum.nones += row.nones;
+    sum.evaluated += row.evaluated;
+    sum.rank = rows::result_of(sum.clone()).row.rank();
+    sum.evaluated_at = now;
+}
+
+/// A result that counts nothing yet.
+fn empty(scan: &Scan, row: &TallyRow) -> probe_result::Model {
+    probe_result::Model {
+        project_id: scan.project.to_string(),
+        scan_id: scan.id.0,
+        probe: row.probe.clone(),
+        detector: row.detector.clone(),
+        passed: 0,
+        failed: 0,
+        nones: 0,
+        evaluated: 0,
+        rank: 0,
+        absolute_defcon: None,
+        relative_defcon: None,
+        detector_defcon: None,
+        relative_score: None,
+        evaluated_at: 0,
     }
 }
 
-fn new_result(scan: &Scan, row: &TallyRow, now: i64) -> probe_result::ActiveModel {
-    probe_result::ActiveModel {
-        project_id: Set(scan.project.to_string()),
-        scan_id: Set(scan.id.0),
-        probe: Set(row.probe.clone()),
-        detector: Set(row.detector.clone()),
-        passed: Set(row.passed),
-        failed: Set(row.failed),
-        nones: Set(row.nones),
-        evaluated: Set(row.evaluated),
-        rank: Set(row.rank()),
-        absolute_defcon: Set(None),
-        relative_defcon: Set(None),
-        detector_defcon: Set(None),
-        relative_score: Set(None),
-        evaluated_at: Set(now),
-    }
+/// Every column, to be inserted as it is.
+fn all_set(row: probe_result::Model) -> probe_result::ActiveModel {
+    row.into_active_model().reset_all()
 }
 
 /// Puts a composed report's grades on the results, in place of those of the revision before; the
@@ -202,6 +241,7 @@ fn new_result(scan: &Scan, row: &TallyRow, now: i64) -> probe_result::ActiveMode
 pub(crate) async fn grade(tx: &Tx, scan: &mut Scan, tally: &Tally) -> Result<()> {
     let tags = statistics::tags(tx, scan).await?;
     let mut deltas = Vec::new();
+    let mut changed = Vec::new();
     scan.defcon = None;
     let graded: HashMap<_, _> = tally
         .rows
@@ -218,7 +258,7 @@ pub(crate) async fn grade(tx: &Tx, scan: &mut Scan, tally: &Tally) -> Result<()>
         if grades == grades_of(&before) {
             continue;
         }
-        save_grades(tx, scan, &before, grades).await?;
+        changed.push((before.probe.clone(), before.detector.clone(), grades));
         let tags = tags.get(&before.probe).map_or(&[][..], Vec::as_slice);
         deltas.push(statistics::of_grade(scan, &before, tags, -1));
         let after = probe_result::Model {
@@ -227,6 +267,7 @@ pub(crate) async fn grade(tx: &Tx, scan: &mut Scan, tally: &Tally) -> Result<()>
         };
         deltas.push(statistics::of_grade(scan, &after, tags, 1));
     }
+    save_grades(tx, scan, &changed).await?;
     statistics::append(tx, scan, deltas).await
 }
 
@@ -239,22 +280,26 @@ fn grades_of(row: &probe_result::Model) -> Grades {
     }
 }
 
-async fn save_grades(
-    tx: &Tx,
-    scan: &Scan,
-    row: &probe_result::Model,
-    grades: Grades,
-) -> Result<()> {
-    let values = [
-        scan.project.as_str().into(),
-        scan.id.0.into(),
-        row.probe.as_str().into(),
-        row.detector.as_str().into(),
-        grades.absolute_defcon.into(),
-        grades.relative_defcon.into(),
-        grades.detector_defcon.into(),
-        grades.relative_score.into(),
-    ];
-    tx.execute(GRADE, values).await?;
+/// A few statements, however many results there are.
+async fn save_grades(tx: &Tx, scan: &Scan, graded: &[(String, String, Grades)]) -> Result<()> {
+    for rows in graded.chunks(ROWS) {
+        let mut values: Vec<Value> = vec![scan.project.as_str().into(), scan.id.0.into()];
+        let mut places = Vec::new();
+        for (probe, detector, grades) in rows {
+            let first = values.len() + 1;
+            let of_row: Vec<String> = (first..first + 6).map(|at| format!("${at}")).collect();
+            places.push(format!("({})", of_row.join(", ")));
+            values.extend([
+                probe.as_str().into(),
+                detector.as_str().into(),
+                grades.absolute_defcon.into(),
+                grades.relative_defcon.into(),
+                grades.detector_defcon.into(),
+                grades.relative_score.into(),
+            ]);
+        }
+        let sql = GRADE.replace("{rows}", &places.join(", "));
+        tx.execute(&sql, values).await?;
+    }
     Ok(())
 }

@@ -1,15 +1,23 @@
 //! What a call costs does not grow with what is stored.
 
-use aegis_catalog::domain::history::ScanQuery;
+use aegis_catalog::{
+    domain::{
+        artifact::ArtifactName,
+        history::{ScanFilter, ScanQuery},
+        task::{Outcome, OutcomeKind},
+    },
+    store::{ReportCall, ScanEdit},
+};
 
 use crate::{
     on_both,
-    world::{World, call, new_scan},
+    world::{World, call, new_scan, outcome, probe, tally},
 };
 
 on_both!(
     lists_and_gets_take_a_fixed_number_of_statements,
     an_empty_poll_costs_the_same_whatever_waits,
+    each_call_takes_its_number_of_statements,
 );
 
 async fn statements<T>(world: &World, work: impl Future<Output = T>) -> u64 {
@@ -40,6 +48,102 @@ async fn lists_and_gets_take_a_fixed_number_of_statements(world: &World) {
     let get = statements(world, world.get(first)).await;
     let large = world.create(300).await;
     assert!(statements(world, world.get(large)).await <= get.max(7));
+}
+
+/// Begin and commit are none of them. Whether a scan has two probes or sixty, a probe one result or
+/// thirty, a page one scan or a hundred: the number does not grow.
+async fn each_call_takes_its_number_of_statements(world: &World) {
+    let mut counted = Vec::new();
+    // The runner is known from here on: that is noted once a while.
+    assert!(world.lease().await.is_none());
+    for (probes, results) in [(2, 1), (60, 30)] {
+        counted.push(statements_of_calls(world, probes, results).await);
+        world.work_off().await;
+        for _ in 0..98 {
+            let id = world.create(1).await;
+            world.store.cancel(&world.project, id, "").await.unwrap();
+        }
+    }
+    let expected = [
+        ("CreateScan", 13),
+        ("LeaseTask", 13),
+        ("ReportTask", 6),
+        ("FinishTask", 13),
+        ("GetScan", 5),
+        ("ListProbeResults", 2),
+        ("ListScans", 4),
+        ("ListScans with total_size", 5),
+        ("ListScans by text", 5),
+        ("UpdateScan", 9),
+    ];
+    assert_eq!(counted[0], counted[1]);
+    assert_eq!(counted[0], expected);
+}
+
+async fn statements_of_calls(
+    world: &World,
+    probes: usize,
+    results: usize,
+) -> Vec<(&'static str, u64)> {
+    let (store, project) = (&world.store, &world.project);
+    let mut counted = Vec::new();
+    let mut new = new_scan(probes);
+    new.max_in_flight = 1_000;
+    let before = store.statements();
+    let id = world.create_new(&new).await;
+    counted.push(("CreateScan", store.statements() - before));
+    let before = store.statements();
+    let granted = world.leased().await;
+    counted.push(("LeaseTask", store.statements() - before));
+    let report = ReportCall {
+        lease: granted.lease.clone(),
+        progress: None,
+        detectors_finished: vec![(1, "test.Detector".to_owned())],
+        ttl_ms: 60_000,
+    };
+    let report = store.report(project, &report);
+    let reported = statements(world, async { report.await.unwrap() }).await;
+    counted.push(("ReportTask", reported));
+    let mut tally = tally(probe(&granted), 3, 1);
+    for n in 1..results {
+        let mut row = tally.rows[0].clone();
+        row.detector = format!("test.Other{n}");
+        tally.rows.push(row);
+    }
+    let file = world
+        .upload(&granted.lease, ArtifactName::Report, Some(&tally))
+        .await;
+    let done = Outcome {
+        artifacts: vec![file.unwrap()],
+        ..outcome(OutcomeKind::Done, "")
+    };
+    let finish = statements(world, world.finish(&granted.lease, &done)).await;
+    counted.push(("FinishTask", finish));
+    counted.push(("GetScan", statements(world, world.get(id)).await));
+    let listed = statements(world, store.results(project, id, None, 100)).await;
+    counted.push(("ListProbeResults", listed));
+    let query = ScanQuery::default();
+    let list = store.list(project, &query, None, 100);
+    let list = statements(world, list).await;
+    counted.push(("ListScans", list));
+    let count = statements(world, store.count(project, &query)).await;
+    counted.push(("ListScans with total_size", list + count));
+    let text = ScanQuery {
+        filter: ScanFilter {
+            text: "a scan".to_owned(),
+            ..ScanFilter::default()
+        },
+        ..ScanQuery::default()
+    };
+    let list = statements(world, store.list(project, &text, None, 100)).await;
+    counted.push(("ListScans by text", list));
+    let edit = ScanEdit {
+        labels: Some([("team".to_owned(), "blue".to_owned())].into()),
+        ..ScanEdit::default()
+    };
+    let update = statements(world, store.update(project, id, &edit)).await;
+    counted.push(("UpdateScan", update));
+    counted
 }
 
 /// Read off the number of statements and the plan, not off a clock.

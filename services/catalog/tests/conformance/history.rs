@@ -8,6 +8,8 @@ use aegis_catalog::domain::{
     task::{Outcome, OutcomeKind},
 };
 
+use aegis_catalog::store::ScanEdit;
+
 use crate::{
     on_both,
     world::{World, new_scan, outcome, probe, refused, tally},
@@ -19,6 +21,8 @@ on_both!(
     results_are_worst_first_in_pages,
     a_deleted_scan_is_hidden,
     a_running_scan_cannot_be_deleted,
+    a_deleted_scan_comes_back_until_its_purge_time,
+    name_and_labels_are_edited_by_one_at_a_time,
     the_file_of_the_database_opens_again,
 );
 
@@ -199,6 +203,85 @@ async fn a_running_scan_cannot_be_deleted(world: &World) {
     let missing = aegis_proto::ids::ScanId::generate();
     let deleted = world.store.delete(&world.project, missing).await;
     assert_eq!(refused(deleted), "NOT_FOUND/SCAN_NOT_FOUND");
+}
+
+async fn a_deleted_scan_comes_back_until_its_purge_time(world: &World) {
+    let id = world.create(1).await;
+    world.work_off().await;
+    let (store, project) = (&world.store, &world.project);
+    let before = world.get(id).await;
+    // One that is not deleted is returned as it is.
+    assert_eq!(store.undelete(project, id).await.unwrap(), before);
+    store.delete(project, id).await.unwrap();
+    let deleted = ScanQuery {
+        deleted: true,
+        ..ScanQuery::default()
+    };
+    let page = store.list(project, &deleted, None, 10).await.unwrap();
+    assert_eq!(page.scans[0].scan.id, id);
+    assert_eq!(store.undelete(project, id).await.unwrap(), before);
+    assert_eq!(world.get(id).await, before);
+    store.delete(project, id).await.unwrap();
+    world.sql("UPDATE scans SET purge_at = 1", vec![]).await;
+    let not_found = "NOT_FOUND/SCAN_NOT_FOUND";
+    assert_eq!(refused(store.undelete(project, id).await), not_found);
+    let page = store.list(project, &deleted, None, 10).await.unwrap();
+    assert!(page.scans.is_empty());
+    let missing = aegis_proto::ids::ScanId::generate();
+    assert_eq!(refused(store.undelete(project, missing).await), not_found);
+}
+
+async fn name_and_labels_are_edited_by_one_at_a_time(world: &World) {
+    let id = world.create(1).await;
+    let (store, project) = (&world.store, &world.project);
+    let read = world.get(id).await;
+    let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let first = ScanEdit {
+        display_name: Some("Nightly RUN".to_owned()),
+        labels: None,
+        etag: read.scan.etag(),
+    };
+    let edited = store.update(project, id, &first).await.unwrap();
+    assert_eq!(edited.scan.labels, read.scan.labels);
+    assert_ne!(edited.scan.etag(), read.scan.etag());
+    let second = ScanEdit {
+        labels: Some([label("team", "blue"), label("tier", "1")].into()),
+        ..ScanEdit::default()
+    };
+    let refusal = ScanEdit {
+        etag: read.scan.etag(),
+        ..second.clone()
+    };
+    let refusal = store.update(project, id, &refusal).await;
+    assert_eq!(refused(refusal), "ABORTED/SCAN_CHANGED");
+    // Progress changes no etag.
+    world.leased().await;
+    let second = ScanEdit {
+        etag: edited.scan.etag(),
+        ..second
+    };
+    let edited = store.update(project, id, &second).await.unwrap();
+    assert_eq!(edited.scan.display_name, "Nightly RUN");
+    let found = async |filter: ScanFilter| {
+        let query = ScanQuery {
+            filter,
+            ..ScanQuery::default()
+        };
+        let page = store.list(project, &query, None, 10).await.unwrap();
+        page.scans.len()
+    };
+    let labelled = |key: &str, value: &str| ScanFilter {
+        labels: [label(key, value)].into(),
+        ..ScanFilter::default()
+    };
+    assert_eq!(found(labelled("team", "red")).await, 0);
+    assert_eq!(found(labelled("team", "blue")).await, 1);
+    assert_eq!(found(labelled("tier", "")).await, 1);
+    let named = ScanFilter {
+        text: "nightly run".to_owned(),
+        ..ScanFilter::default()
+    };
+    assert_eq!(found(named).await, 1);
 }
 
 /// Off and on: leases, secrets and counts are as they were.

@@ -47,7 +47,7 @@ async fn many_processes_migrate_at_once(world: &World) {
     let mut options = options(&world.location);
     let starting = (0..6).map(|n| {
         let options = options.clone();
-        tokio::spawn(async move {
+        aegis_mesh::spawn("starts", async move {
             if n % 2 == 0 {
                 store::migrate(&options).await.map(drop)
             } else {

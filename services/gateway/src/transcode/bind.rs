@@ -43,7 +43,10 @@ fn set_in(message: &mut DynamicMessage, whole: &str, path: &str, text: &str) -> 
     let field = field_of(&descriptor, name)
         .ok_or_else(|| invalid(whole, format!("is no field of {}", descriptor.name())))?;
     if let Some(rest) = rest {
-        if field.is_list() || field.is_map() {
+        if field.is_map() {
+            return set_entry(message, &field, whole, rest, text);
+        }
+        if field.is_list() {
             return Err(invalid(
                 whole,
                 "is inside a repeated field, which only a body can hold",
@@ -55,7 +58,7 @@ fn set_in(message: &mut DynamicMessage, whole: &str, path: &str, text: &str) -> 
         };
     }
     if field.is_map() {
-        return Err(invalid(whole, "is a map, which only a body can hold"));
+        return Err(invalid(whole, "is a map: name one of its keys"));
     }
     if !field.is_list() && message.has_field(&field) {
         return Err(invalid(whole, "is given twice"));
@@ -68,10 +71,47 @@ fn set_in(message: &mut DynamicMessage, whole: &str, path: &str, text: &str) -> 
     Ok(())
 }
 
+/// `labels.team=red`: one entry of a map. A key is all that follows, dots included.
+fn set_entry(
+    message: &mut DynamicMessage,
+    field: &FieldDescriptor,
+    whole: &str,
+    key: &str,
+    text: &str,
+) -> Result<()> {
+    let kind = field.kind();
+    let entry = kind
+        .as_message()
+        .ok_or_else(|| invalid(whole, "is no map"))?;
+    let value = json_of(&entry.map_entry_value_field().kind(), whole, text)?;
+    let one = json!({ field.json_name(): { key: value } });
+    let Value::Map(new) = parsed(field, whole, text, one)? else {
+        return Err(invalid(whole, "is no map"));
+    };
+    let Value::Map(entries) = message.get_field_mut(field) else {
+        return Err(invalid(whole, "is no map"));
+    };
+    for (key, value) in new {
+        if entries.insert(key, value).is_some() {
+            return Err(invalid(whole, "is given twice"));
+        }
+    }
+    Ok(())
+}
+
 fn parse(field: &FieldDescriptor, whole: &str, text: &str) -> Result<Value> {
     let json = json_of(&field.kind(), whole, text)?;
     let json = if field.is_list() { json!([json]) } else { json };
-    let one = json!({ field.json_name(): json });
+    parsed(field, whole, text, json!({ field.json_name(): json }))
+}
+
+/// The field's value in a message that is written as JSON.
+fn parsed(
+    field: &FieldDescriptor,
+    whole: &str,
+    text: &str,
+    one: serde_json::Value,
+) -> Result<Value> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     let holder =
         DynamicMessage::deserialize_with_options(field.parent_message().clone(), one, &options)
@@ -215,6 +255,27 @@ mod tests {
     }
 
     #[test]
+    fn every_filter_and_order_of_the_history_fits_in_a_query() {
+        let query = "filter.create_time.start=2026-11-01T00:00:00Z&\
+                     filter.createTime.end=2026-11-02T00:00:00.5Z&filter.labels.team=red&\
+                     filter.labels.app.kubernetes.io%2Fname=&filter.min_pass_rate=0.25&\
+                     filter.maxCoverage=1&filter.defcon=1&filter.defcon=2&filter.text=no+answer&\
+                     filter.probe=dan.AntiDAN&filter.template=quick&\
+                     orderBy=SCAN_ORDER_DURATION&ascending=true&includeTotalSize=true&deleted=true";
+        let expected = serde_json::json!({
+            "filter": {
+                "createTime": {"start": "2026-11-01T00:00:00Z", "end": "2026-11-02T00:00:00.500Z"},
+                "labels": {"team": "red", "app.kubernetes.io/name": ""},
+                "minPassRate": 0.25, "maxCoverage": 1.0, "defcon": [1, 2], "text": "no answer",
+                "probe": "dan.AntiDAN", "template": "quick",
+            },
+            "orderBy": "SCAN_ORDER_DURATION", "ascending": true, "includeTotalSize": true,
+            "deleted": true,
+        });
+        assert_eq!(bound(LIST, query).unwrap(), expected);
+    }
+
+    #[test]
     fn what_is_no_field_or_no_value_is_refused_by_name() {
         refused(LIST, "pagesize=1", "pagesize");
         refused(LIST, "filter.state=STATE_RUNNING", "filter.state");
@@ -230,6 +291,18 @@ mod tests {
         refused(SPEC, "probeTimeout=soon", "probeTimeout");
         refused(SPEC, "pluginOptions=%7B", "pluginOptions");
         refused("aegis.scan.v1.CreateScanRequest", "labels=x", "labels");
-        refused("aegis.scan.v1.CreateScanRequest", "labels.a=x", "labels.a");
+        refused(LIST, "filter.labels=x", "filter.labels");
+        let twice = "filter.labels.a=x&filter.labels.a=y";
+        refused(LIST, twice, "filter.labels.a");
+        refused(
+            LIST,
+            "filter.createTime.start=today",
+            "filter.createTime.start",
+        );
+        refused(
+            LIST,
+            "filter.createTime=2026-11-01T00:00:00Z",
+            "filter.createTime",
+        );
     }
 }
