@@ -4,6 +4,8 @@
 //! changed, all in one transaction.
 
 pub mod artifact;
+pub mod check;
+pub mod custom_probe;
 pub mod event;
 pub mod hint;
 pub mod lane;

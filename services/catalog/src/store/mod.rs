@@ -3,8 +3,10 @@
 mod artifacts;
 mod cancel;
 mod catalogues;
+mod checks;
 mod conclude;
 mod create;
+mod custom_probes;
 mod database;
 mod delete;
 mod dialect;
@@ -35,6 +37,8 @@ use aegis_proto::ids::ProjectId;
 
 pub use artifacts::Staged;
 pub use catalogues::PluginCatalogue;
+pub use checks::{CheckGrant, CheckStatus, Leased};
+pub use custom_probes::{CustomProbeRef, CustomProbeUpdate, NewCustomProbe};
 pub use database::{DatabaseOptions, Location};
 pub use history::{ScanCursor, ScanPage};
 pub use lease::{Grant, Granted, LeaseCall, Work};

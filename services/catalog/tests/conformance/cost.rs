@@ -52,8 +52,8 @@ async fn an_empty_poll_costs_the_same_whatever_waits(world: &World) {
     }
     while world.lease().await.is_some() {}
     let polls = statements(world, world.lease()).await;
-    // The repeat, a report, a probe: nothing is begun, locked or written.
-    assert_eq!(polls, 3);
+    // The repeat, a check, a report, a probe: nothing is begun, locked or written.
+    assert_eq!(polls, 4);
     let plan = world
         .store
         .poll_plan(&world.project, &call())
