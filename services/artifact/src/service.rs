@@ -13,6 +13,7 @@ use aegis_mesh::{
     TaskHandle, listen, sized, spawn,
 };
 use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
+use aegis_proto::internal::artifact::v1::source_service_server::SourceServiceServer;
 use aegis_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
@@ -20,11 +21,12 @@ use tonic::service::Routes;
 use crate::config::Config;
 use crate::domain::attempts::Attempts;
 use crate::domain::compose::Composer;
+use crate::domain::custom_source::Sources;
 use crate::domain::download::Downloads;
 use crate::domain::registry::Registry;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
-use crate::grpc::{ArtifactApi, CatalogRegistry, ReportApi};
+use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ReportApi, SourceApi};
 use crate::store::{LocalStore, ObjectStore};
 
 const COMPOSE: &str = "/aegis.internal.artifact.v1.ArtifactService/ComposeReport";
@@ -128,11 +130,13 @@ async fn assemble(
         .store
         .or(local)
         .ok_or_else(|| Error::internal("no object store"))?;
+    let source_rows = Arc::new(CatalogSources::new(deps.catalog.clone(), &config.catalog));
     let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
     let scratch = data_dir.scratch;
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));
     let (r, s) = rows();
+    let sources = Sources::new(source_rows, Arc::clone(&s), scratch.clone());
     let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), config.upload_limits()));
     let (r, s) = rows();
     let composer = Composer::new(r, s, scratch, config.compose_limits());
@@ -141,6 +145,7 @@ async fn assemble(
     let downloads = Downloads::new(registry, store);
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
+    let source_api = SourceServiceServer::new(SourceApi::new(sources));
     let report_api = ReportServiceServer::new(ReportApi::new(attempts, downloads, tokens));
     let server = MeshServer::builder("artifact", &config.server)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
@@ -149,6 +154,7 @@ async fn assemble(
             Some(Duration::from_secs(config.compose_deadline_seconds)),
         )
         .add_service(sized!(artifact_api, &config.server))
+        .add_service(sized!(source_api, &config.server))
         .add_service(sized!(report_api, &config.server));
     let period = Duration::from_secs(config.sweep_seconds);
     let sweeper = spawn(

@@ -3,6 +3,7 @@
 pub mod attempts;
 pub mod checksum;
 pub mod compose;
+pub mod custom_source;
 pub mod deposit;
 pub mod download;
 pub mod fault;

@@ -4,7 +4,11 @@ mod artifact_service;
 mod catalog;
 mod convert;
 mod report_service;
+mod source_registry;
+mod source_service;
 
 pub(crate) use self::artifact_service::ArtifactApi;
 pub(crate) use self::catalog::CatalogRegistry;
 pub(crate) use self::report_service::ReportApi;
+pub(crate) use self::source_registry::CatalogSources;
+pub(crate) use self::source_service::SourceApi;

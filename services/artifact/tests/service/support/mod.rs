@@ -2,6 +2,7 @@
 
 mod catalog;
 mod samples;
+mod sources;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use aegis_mesh::{
 };
 use aegis_proto::common::v1::Checksum;
 use aegis_proto::internal::artifact::v1::artifact_service_client::ArtifactServiceClient;
+use aegis_proto::internal::artifact::v1::source_service_client::SourceServiceClient;
 use aegis_proto::internal::artifact::v1::{self as pb};
 use aegis_proto::internal::task::v1::Lease;
 use aegis_proto::report::v1::report_service_client::ReportServiceClient;
@@ -77,6 +79,10 @@ impl Service {
             shutdown,
             running,
         }
+    }
+
+    pub(crate) fn sources(&self) -> SourceServiceClient<MeshChannel> {
+        SourceServiceClient::new(MeshChannel::local(self.running.routes()))
     }
 
     pub(crate) fn path(&self, object_key: &str) -> PathBuf {
