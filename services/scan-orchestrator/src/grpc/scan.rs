@@ -23,8 +23,10 @@ use super::{
 use crate::{
     catalogues::{Catalogues, Current},
     config::Config,
+    customs::Customs,
     domain::{
         creation,
+        custom::{self, CustomModule},
         lane::lane_key,
         plan::{Plan, plan_collecting},
         spec::Spec,
@@ -38,6 +40,7 @@ const CREATE_SCAN: &str = "aegis.scan.v1.ScanService/CreateScan";
 pub(crate) struct ScanApi {
     store: ScanStoreServiceClient<MeshChannel>,
     catalogues: Arc<Catalogues>,
+    customs: Customs,
     lane_max_in_flight: i32,
     max_failures: i32,
     heartbeat: Duration,
@@ -49,18 +52,22 @@ struct Planned {
     spec: Spec,
     plan: Plan,
     current: Current,
+    /// The custom probes that it is pinned to.
+    custom: Vec<CustomModule>,
 }
 
 impl ScanApi {
     pub(crate) fn new(
         store: ScanStoreServiceClient<MeshChannel>,
         catalogues: Arc<Catalogues>,
+        customs: Customs,
         config: &Config,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             store,
             catalogues,
+            customs,
             lane_max_in_flight: config.lane_max_in_flight,
             max_failures: config.max_failures,
             heartbeat: config.heartbeat(),
@@ -89,7 +96,12 @@ impl ScanApi {
             key: lane_key(&principal.project, &planned.spec.target),
             max_in_flight: self.lane_max_in_flight,
         };
-        let Planned { plan, current, .. } = planned;
+        let Planned {
+            plan,
+            current,
+            custom,
+            ..
+        } = planned;
         let intent = store::CreateScanRequest {
             key: Some(key),
             display_name: request.display_name,
@@ -102,6 +114,7 @@ impl ScanApi {
             lane: Some(lane),
             tasks: convert::new_tasks(&plan),
             max_failures: self.max_failures,
+            custom_probes: convert::pinned(custom),
             spec: Some(ScanSpec {
                 // The runner hands them to garak, which needs their category.
                 buffs: plan.buffs,
@@ -125,8 +138,13 @@ impl ScanApi {
     }
 
     async fn plan(&self, message: &ScanSpec, mut violations: Violations) -> Result<Planned> {
-        let current = self.catalogues.current().await?;
+        let mut current = self.catalogues.current().await?;
         let spec = convert::spec(message, &mut violations);
+        let own = &current.catalogue;
+        let custom = self.customs.of_spec(&spec, own, &mut violations).await?;
+        if !custom.is_empty() {
+            current.catalogue = custom::extended(own, &custom).into();
+        }
         let plan = plan_collecting(
             &spec,
             &current.catalogue,
@@ -139,6 +157,7 @@ impl ScanApi {
             spec,
             plan,
             current,
+            custom,
         })
     }
 }
