@@ -2,9 +2,20 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
-use crate::scan::spec::SpecArgs;
+use crate::{
+    admin::AdminCommand,
+    compare::CompareArgs,
+    probe::ProbeCommand,
+    scan::{
+        attempts::{AttemptArgs, AttemptsArgs, WorkflowArgs},
+        history::{EditArgs, ListArgs},
+        spec::SpecArgs,
+    },
+    statistics::StatsArgs,
+    template::TemplateCommand,
+};
 
 /// Find out how a language model breaks: garak's probes as a service.
 #[derive(Debug, Parser)]
@@ -39,12 +50,8 @@ pub(crate) struct ClientArgs {
 pub(crate) enum Command {
     /// Run the whole mesh in this process, until Ctrl-C
     Up(UpArgs),
-    /// Start, follow and read scans
-    #[command(subcommand)]
-    Scan(ScanCommand),
-    /// List what garak has here
-    #[command(subcommand)]
-    Plugins(PluginKind),
+    #[command(flatten)]
+    Ask(AskCommand),
     /// Scan a small chat server with known weaknesses
     Demo(DemoArgs),
     /// Serve the chat server with known weaknesses, to try scans on
@@ -53,6 +60,30 @@ pub(crate) enum Command {
         #[arg(long, default_value = "127.0.0.1:8089")]
         listen: SocketAddr,
     },
+}
+
+/// A command that asks a mesh.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AskCommand {
+    /// Start, follow and read scans
+    #[command(subcommand)]
+    Scan(ScanCommand),
+    /// List what garak has here
+    #[command(subcommand)]
+    Plugins(PluginKind),
+    /// Keep specifications to start scans from
+    #[command(subcommand)]
+    Template(TemplateCommand),
+    /// Write probes of your own
+    #[command(subcommand)]
+    Probe(ProbeCommand),
+    /// Sums over everything that was evaluated
+    Stats(StatsArgs),
+    /// What changed between scans
+    Compare(CompareArgs),
+    /// The jobs that keep the store in order
+    #[command(subcommand)]
+    Admin(AdminCommand),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -92,9 +123,9 @@ pub(crate) enum ScanCommand {
     /// Start a scan and follow it to its end
     Run(Box<RunArgs>),
     /// What a scan would do, without doing it
-    Plan(Box<SpecArgs>),
-    /// Scans, newest first
-    List(ListArgs),
+    Plan(Box<PlanArgs>),
+    /// Scans by state, target, label, time, result; newest first
+    List(Box<ListArgs>),
     /// One scan: state, coverage, totals
     Show(ScanArgs),
     /// Follow a scan to its end
@@ -113,8 +144,18 @@ pub(crate) enum ScanCommand {
     Retry(ScanArgs),
     /// Download a scan's report: HTML, JSONL and hitlog
     Report(ReportArgs),
+    /// Prompts and outputs of a scan, by probe, detector and outcome
+    Attempts(AttemptsArgs),
+    /// One attempt whole, as JSON
+    Attempt(AttemptArgs),
+    /// What a scan did, as a Mermaid flowchart
+    Workflow(WorkflowArgs),
+    /// Change a scan's name and labels
+    Edit(EditArgs),
     /// Delete an ended scan
     Delete(ScanArgs),
+    /// Bring a deleted scan back
+    Restore(ScanArgs),
 }
 
 #[derive(Debug, Args)]
@@ -123,10 +164,20 @@ pub(crate) struct ScanArgs {
     pub(crate) scan_id: String,
 }
 
+/// A specification, and the template under it.
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    /// Start from this template, such as quick or nightly@3; other options win over it
+    #[arg(long, default_value = "")]
+    pub(crate) template: String,
+    #[command(flatten)]
+    pub(crate) spec: SpecArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub(crate) spec: SpecArgs,
+    pub(crate) plan: PlanArgs,
     /// A name to find the scan by
     #[arg(long, default_value = "")]
     pub(crate) name: String,
@@ -163,25 +214,6 @@ pub(crate) struct WatchArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ListArgs {
-    /// Only scans in this state, repeatable
-    #[arg(long = "state", value_enum)]
-    pub(crate) states: Vec<StateArg>,
-    /// Only scans of this target type
-    #[arg(long, default_value = "")]
-    pub(crate) target_type: String,
-    /// Only scans of this target name
-    #[arg(long, default_value = "")]
-    pub(crate) target_name: String,
-    /// Scans on a page
-    #[arg(long, default_value_t = 20)]
-    pub(crate) page_size: i32,
-    /// The token that the page before ended with
-    #[arg(long, default_value = "")]
-    pub(crate) page_token: String,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) scan: ScanArgs,
@@ -191,17 +223,6 @@ pub(crate) struct ReportArgs {
     /// Which revision; 0 is the newest
     #[arg(long, default_value_t = 0)]
     pub(crate) revision: i32,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum StateArg {
-    Pending,
-    Running,
-    Cancelling,
-    Completed,
-    Failed,
-    Cancelled,
-    Paused,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -223,7 +244,7 @@ pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
         _ => Err(format!("{text:?} is not a rate from 0 to 1")),

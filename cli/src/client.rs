@@ -7,12 +7,16 @@ use aegis_mesh::{
     context::{CallContext, with_context},
 };
 use aegis_proto::{
+    admin::v1::job_service_client::JobServiceClient,
     plugin::v1::plugin_service_client::PluginServiceClient,
+    probe::v1::custom_probe_service_client::CustomProbeServiceClient,
     report::v1::report_service_client::ReportServiceClient,
     scan::v1::{
-        GetScanRequest, Scan, history_service_client::HistoryServiceClient,
-        scan_service_client::ScanServiceClient,
+        GetScanRequest, Scan, comparison_service_client::ComparisonServiceClient,
+        history_service_client::HistoryServiceClient, scan_service_client::ScanServiceClient,
     },
+    statistics::v1::statistics_service_client::StatisticsServiceClient,
+    template::v1::template_service_client::TemplateServiceClient,
 };
 
 use crate::args::ClientArgs;
@@ -54,6 +58,26 @@ impl Client {
 
     pub(crate) fn plugins(&self) -> PluginServiceClient<MeshChannel> {
         PluginServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn templates(&self) -> TemplateServiceClient<MeshChannel> {
+        TemplateServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn custom_probes(&self) -> CustomProbeServiceClient<MeshChannel> {
+        CustomProbeServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn statistics(&self) -> StatisticsServiceClient<MeshChannel> {
+        StatisticsServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn comparisons(&self) -> ComparisonServiceClient<MeshChannel> {
+        ComparisonServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn jobs(&self) -> JobServiceClient<MeshChannel> {
+        JobServiceClient::new(self.channel.clone())
     }
 
     pub(crate) async fn get_scan(&self, scan_id: &str) -> Result<Scan> {

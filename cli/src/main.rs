@@ -1,18 +1,24 @@
 //! The `aegis` command: a client of the mesh, and the whole mesh in one process (`aegis up`).
 
+mod admin;
 mod args;
 mod client;
+mod compare;
 mod demo;
 mod mesh;
 mod output;
 mod plugins;
+mod probe;
 mod scan;
+mod statistics;
+mod template;
 mod up;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{AskCommand, Cli, ClientArgs, Command};
 use clap::Parser;
+use client::Client;
 
 /// A scan that did not complete, or whatever was refused.
 const NOT_COMPLETED: u8 = 2;
@@ -34,22 +40,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => up::run(args),
         Command::Demo(args) => demo::run(args),
         Command::DemoTarget { listen } => demo::serve_target(listen),
-        Command::Scan(command) => on_client(async {
-            scan::run(
-                &client::Client::connect(&cli.client)?,
-                cli.client.json,
-                command,
-            )
-            .await
-        }),
-        Command::Plugins(kind) => on_client(async {
-            plugins::run(
-                &client::Client::connect(&cli.client)?,
-                cli.client.json,
-                kind,
-            )
-            .await
-        }),
+        Command::Ask(command) => on_client(ask(cli.client, command)),
+    }
+}
+
+async fn ask(args: ClientArgs, command: AskCommand) -> anyhow::Result<ExitCode> {
+    let client = &Client::connect(&args)?;
+    let json = args.json;
+    match command {
+        AskCommand::Scan(command) => scan::run(client, json, command).await,
+        AskCommand::Plugins(kind) => plugins::run(client, json, kind).await,
+        AskCommand::Template(command) => template::run(client, json, command).await,
+        AskCommand::Probe(command) => probe::run(client, json, command).await,
+        AskCommand::Stats(args) => statistics::run(client, json, args).await,
+        AskCommand::Compare(args) => compare::run(client, json, args).await,
+        AskCommand::Admin(command) => admin::run(client, json, command).await,
     }
 }
 

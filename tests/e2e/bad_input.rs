@@ -129,7 +129,7 @@ async fn each_wrong_field_is_named(mesh: &Mesh) -> Result<()> {
     ensure!(target.stats().calls == 0, "nothing was scanned");
     let template = mesh
         .client()
-        .post("/v1/scans", &json!({"spec": good, "template": "quick"}))
+        .post("/v1/scans", &json!({"spec": good, "template": "Quick!"}))
         .await?;
     ensure!(
         template.status == 400 && !template.fields().is_empty(),

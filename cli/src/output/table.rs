@@ -71,7 +71,8 @@ pub(crate) fn number(value: i64) -> Cell {
     right(value.to_string())
 }
 
-fn right(text: String) -> Cell {
+/// A right-aligned text.
+pub(crate) fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 

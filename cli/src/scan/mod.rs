@@ -1,6 +1,8 @@
 //! `aegis scan …`
 
+pub(crate) mod attempts;
 pub(crate) mod follow;
+pub(crate) mod history;
 mod read;
 mod report;
 pub(crate) mod run;
@@ -10,12 +12,13 @@ use std::process::ExitCode;
 
 use aegis_mesh::Error;
 use aegis_proto::scan::v1::{
-    CancelScanRequest, DeleteScanRequest, PlanScanRequest, PlanScanResponse, RetryScanRequest, Scan,
+    CancelScanRequest, DeleteScanRequest, PlanScanRequest, PlanScanResponse, RetryScanRequest,
+    Scan, UndeleteScanRequest,
 };
 use comfy_table::Cell;
 
 use crate::{
-    args::ScanCommand,
+    args::{PlanArgs, ScanCommand},
     client::{Client, once_warm},
     output::{print_json, table},
 };
@@ -32,8 +35,21 @@ pub(crate) async fn run(
     match command {
         ScanCommand::Run(args) => return run::run(client, as_json, *args).await,
         ScanCommand::Watch(args) => return run::watch(client, as_json, args).await,
-        ScanCommand::Plan(spec) => plan(client, as_json, spec.into_spec()?).await?,
-        ScanCommand::List(args) => read::list(client, as_json, args).await?,
+        ScanCommand::Plan(args) => plan(client, as_json, *args).await?,
+        ScanCommand::List(args) => history::list(client, as_json, *args).await?,
+        ScanCommand::Attempts(args) => attempts::list(client, as_json, args).await?,
+        ScanCommand::Attempt(args) => attempts::show(client, args).await?,
+        ScanCommand::Workflow(args) => attempts::workflow(client, as_json, args).await?,
+        ScanCommand::Edit(args) => {
+            print_scan(history::edit(client, args).await?, as_json)?;
+        }
+        ScanCommand::Restore(args) => {
+            let request = UndeleteScanRequest {
+                scan_id: args.scan_id,
+            };
+            let response = client.history().undelete_scan(request).await;
+            print_scan(response.map_err(Error::from)?.into_inner().scan, as_json)?;
+        }
         ScanCommand::Show(args) => read::show(client, as_json, &args.scan_id).await?,
         ScanCommand::Results(args) => read::results(client, as_json, &args.scan_id).await?,
         ScanCommand::Report(args) => report::run(client, as_json, args).await?,
@@ -72,14 +88,10 @@ fn print_scan(scan: Option<Scan>, as_json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn plan(
-    client: &Client,
-    as_json: bool,
-    spec: aegis_proto::scan::v1::ScanSpec,
-) -> anyhow::Result<()> {
+async fn plan(client: &Client, as_json: bool, args: PlanArgs) -> anyhow::Result<()> {
     let request = PlanScanRequest {
-        spec: Some(spec),
-        template: String::new(),
+        spec: Some(args.spec.into_spec()?),
+        template: args.template,
     };
     let plan = once_warm(|| async {
         let response = client.scans().plan_scan(request.clone()).await;

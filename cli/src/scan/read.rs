@@ -1,41 +1,15 @@
-//! Reads scans and their results.
+//! Reads a scan and its results.
 
 use aegis_mesh::{Error, Result};
 use aegis_proto::scan::v1::{
-    GetScanRequest, ListProbeResultsRequest, ListProbeResultsResponse, ListScansRequest,
-    ProbeResult, ScanFilter, scan::State,
+    GetScanRequest, ListProbeResultsRequest, ListProbeResultsResponse, ProbeResult,
 };
 
 use crate::{
-    args::{ListArgs, StateArg},
     client::Client,
     output::{print_json, table},
     scan::run::print_summary,
 };
-
-pub(super) async fn list(client: &Client, as_json: bool, args: ListArgs) -> anyhow::Result<()> {
-    let request = ListScansRequest {
-        filter: Some(ScanFilter {
-            states: args.states.into_iter().map(|s| state(s).into()).collect(),
-            target_type: args.target_type,
-            target_name: args.target_name,
-            ..ScanFilter::default()
-        }),
-        page_size: args.page_size,
-        page_token: args.page_token,
-        ..ListScansRequest::default()
-    };
-    let response = client.history().list_scans(request).await;
-    let page = response.map_err(Error::from)?.into_inner();
-    if as_json {
-        return print_json(&page);
-    }
-    println!("{}", table::scans(&page.scans));
-    if !page.next_page_token.is_empty() {
-        println!("more: --page-token {}", page.next_page_token);
-    }
-    Ok(())
-}
 
 pub(super) async fn show(client: &Client, as_json: bool, scan_id: &str) -> anyhow::Result<()> {
     let scan_id = scan_id.to_owned();
@@ -77,17 +51,5 @@ pub(crate) async fn all_results(client: &Client, scan_id: &str) -> Result<Vec<Pr
             return Ok(results);
         }
         request.page_token = page.next_page_token;
-    }
-}
-
-fn state(state: StateArg) -> State {
-    match state {
-        StateArg::Pending => State::Pending,
-        StateArg::Running => State::Running,
-        StateArg::Cancelling => State::Cancelling,
-        StateArg::Completed => State::Completed,
-        StateArg::Failed => State::Failed,
-        StateArg::Cancelled => State::Cancelled,
-        StateArg::Paused => State::Paused,
     }
 }

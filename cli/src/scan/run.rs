@@ -28,7 +28,8 @@ const INTERRUPTED: u8 = 130;
 pub(crate) async fn run(client: &Client, as_json: bool, args: RunArgs) -> anyhow::Result<ExitCode> {
     let request = CreateScanRequest {
         display_name: args.name,
-        spec: Some(args.spec.into_spec()?),
+        template: args.plan.template,
+        spec: Some(args.plan.spec.into_spec()?),
         labels: args.labels.into_iter().collect(),
         // A repeat after a lost answer finds the same scan.
         request_id: args

@@ -81,6 +81,9 @@ pub(crate) struct SpecArgs {
     /// JSON of probe, detector and buff options, nested as garak takes them
     #[arg(long, value_name = "JSON")]
     plugin_options: Option<String>,
+    /// A probe of your own to make available, such as acme_leak or acme_leak@2
+    #[arg(long = "custom-probe", value_delimiter = ',')]
+    custom_probes: Vec<String>,
     /// 0 to 100; higher runs first [default: 50]
     #[arg(long)]
     priority: Option<i32>,
@@ -105,6 +108,7 @@ impl SpecArgs {
         replace(&mut spec.buffs, self.buffs);
         replace(&mut spec.detectors, self.detectors);
         replace(&mut spec.exclude_detectors, self.exclude_detectors);
+        replace(&mut spec.custom_probes, self.custom_probes);
         spec.generations = self.generations.or(spec.generations);
         spec.eval_threshold = self.eval_threshold.or(spec.eval_threshold);
         spec.seed = self.seed.or(spec.seed);

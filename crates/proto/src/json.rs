@@ -54,7 +54,7 @@ pub fn from_json<M: Message + Name + Default>(json: serde_json::Value) -> Result
     Ok(M::decode(dynamic.encode_to_vec().as_slice())?)
 }
 
-fn descriptor<M: Name>() -> Result<MessageDescriptor, JsonError> {
+pub(crate) fn descriptor<M: Name>() -> Result<MessageDescriptor, JsonError> {
     let name = M::full_name();
     descriptors()?
         .get_message_by_name(&name)

@@ -5,6 +5,7 @@
 
 pub mod ids;
 pub mod json;
+pub mod overlay;
 
 /// Every file of `proto/` and what it imports, as an encoded `google.protobuf.FileDescriptorSet`
 /// that keeps the `google.api.http` annotations.

@@ -17,6 +17,7 @@ use aegis_proto::{
         plugin_catalogue_service_server::PluginCatalogueServiceServer,
         scan_store_service_server::ScanStoreServiceServer,
         task_queue_service_server::TaskQueueServiceServer,
+        template_store_service_server::TemplateStoreServiceServer,
     },
     scan::v1::history_service_server::HistoryServiceServer,
 };
@@ -24,7 +25,7 @@ use tonic::service::Routes;
 
 use crate::{
     config::Config,
-    grpc::{Artifacts, Catalogues, CustomProbes, History, Scans, Tasks},
+    grpc::{Artifacts, Catalogues, CustomProbes, History, Scans, Tasks, Templates},
     store::{Location, Store},
 };
 
@@ -154,6 +155,9 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     let catalogues = Catalogues {
         store: store.clone(),
     };
+    let templates = Templates {
+        store: store.clone(),
+    };
     MeshServer::builder("catalog", limits)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(HistoryServiceServer::new(history), limits))
@@ -167,6 +171,7 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
             ArtifactRegistryServiceServer::new(artifacts),
             limits
         ))
+        .add_service(sized!(TemplateStoreServiceServer::new(templates), limits))
         .add_service(
             PluginCatalogueServiceServer::new(catalogues)
                 .max_decoding_message_size(MAX_CATALOGUE_BYTES)

@@ -11,6 +11,7 @@ pub mod domain;
 mod grpc;
 mod jobs;
 mod service;
+mod templates;
 
 pub use config::Config;
 pub use service::{Deps, Running, run, start};

@@ -14,12 +14,14 @@ use aegis_proto::{
             plugin_catalogue_service_client::PluginCatalogueServiceClient,
             scan_store_service_client::ScanStoreServiceClient,
             task_queue_service_client::TaskQueueServiceClient,
+            template_store_service_client::TemplateStoreServiceClient,
         },
         task::v1::task_service_server::TaskServiceServer,
     },
     plugin::v1::plugin_service_server::PluginServiceServer,
     probe::v1::custom_probe_service_server::CustomProbeServiceServer,
     scan::v1::scan_service_server::ScanServiceServer,
+    template::v1::template_service_server::TemplateServiceServer,
 };
 use tonic::service::Routes;
 
@@ -27,8 +29,9 @@ use crate::{
     catalogues::Catalogues,
     config::Config,
     customs::Customs,
-    grpc::{CustomProbeApi, PluginApi, ScanApi, TaskApi, TaskPolicy},
+    grpc::{CustomProbeApi, PluginApi, ScanApi, TaskApi, TaskPolicy, TemplateApi},
     jobs,
+    templates::Templates,
 };
 
 /// Long polls last up to 30 s, and their answer takes a moment.
@@ -132,16 +135,23 @@ fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, Tas
     );
     let sources = sized!(SourceServiceClient::new(deps.artifact), &config.artifact);
     let customs = Customs::new(custom_store.clone());
+    let templates = sized!(
+        TemplateStoreServiceClient::new(channel.clone()),
+        &config.catalog
+    );
     let plugins = sized!(PluginCatalogueServiceClient::new(channel), &config.catalog);
     let catalogues = Arc::new(Catalogues::new(plugins));
     let tokens = match &config.page_token_secret {
         Some(secret) => PageTokens::from_secret(secret),
         None => PageTokens::random(),
     };
+    let templates = Templates::new(templates);
+    let template_api = TemplateApi::new(templates.clone(), tokens.clone());
     let scans = ScanApi::new(
         store,
         Arc::clone(&catalogues),
         customs.clone(),
+        templates,
         config,
         shutdown.clone(),
     );
@@ -154,6 +164,7 @@ fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, Tas
         .add_service(sized!(ScanServiceServer::new(scans), limit))
         .add_service(sized!(PluginServiceServer::new(plugins), limit))
         .add_service(sized!(CustomProbeServiceServer::new(custom), limit))
+        .add_service(sized!(TemplateServiceServer::new(template_api), limit))
         .add_service(sized!(TaskServiceServer::new(tasks), limit))
         .deadline(
             "/aegis.internal.task.v1.TaskService/LeaseTask",

@@ -190,7 +190,7 @@ async fn a_creation_is_checked_whole_and_answered_at_once() {
     let mesh = Orchestrator::start().await;
     let bad = CreateScanRequest {
         display_name: "x".repeat(201),
-        template: "quick".to_owned(),
+        template: "Not a name".to_owned(),
         labels: [(String::new(), "x".to_owned())].into(),
         spec: Some(ScanSpec {
             generations: Some(0),

@@ -15,6 +15,7 @@ pub mod refusal;
 pub mod scan;
 pub mod tally;
 pub mod task;
+pub mod template;
 pub mod verdict;
 mod word;
 

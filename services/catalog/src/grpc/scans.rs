@@ -171,7 +171,7 @@ fn custom_probes(probes: Vec<CustomProbeVersion>) -> Result<Vec<scan::CustomProb
 }
 
 /// PostgreSQL stores no NUL, not even escaped.
-fn spec_json(spec: &aegis_proto::scan::v1::ScanSpec) -> Result<serde_json::Value> {
+pub(super) fn spec_json(spec: &aegis_proto::scan::v1::ScanSpec) -> Result<serde_json::Value> {
     let json = aegis_proto::json::to_json(spec).map_err(Error::internal)?;
     if json.to_string().contains("\\u0000") {
         return Err(invalid_field("spec", "must not contain NUL"));

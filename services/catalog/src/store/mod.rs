@@ -28,6 +28,7 @@ mod scans;
 mod secrets;
 mod settle;
 mod tasks;
+mod templates;
 mod tx;
 mod watch;
 

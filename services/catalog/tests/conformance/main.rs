@@ -19,6 +19,7 @@ mod random;
 mod report;
 mod retry;
 mod settle;
+mod templates;
 mod watch;
 mod world;
 

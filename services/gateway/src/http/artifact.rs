@@ -34,36 +34,52 @@ pub struct Name {
     pub name: String,
     /// The report's revision; 0 is the newest.
     pub revision: i32,
+    /// Whether to be sent to the object store itself, where that can be.
+    pub redirect: bool,
 }
 
 impl Name {
     /// From what the path's variables and the query say.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT / INVALID_FIELD for any parameter but one `revision` of at least 1.
+    /// INVALID_ARGUMENT / INVALID_FIELD for any parameter but one `revision` of at least 1 and
+    /// one `redirect`.
     pub fn of(variables: Vec<(&str, String)>, query: &str) -> Result<Self> {
         let mut values = variables.into_iter().map(|(_, value)| value);
         let scan_id = values.next().unwrap_or_default();
         let name = values.next().unwrap_or_default();
         let mut revision = 0;
+        let mut redirect = None;
         for (parameter, value) in bind::parameters(query)? {
-            if parameter != "revision" || revision != 0 {
-                return Err(bind::invalid(
-                    &parameter,
-                    "only one revision can be asked for",
-                ));
-            }
-            revision = value.parse().unwrap_or_default();
-            if revision < 1 {
-                return Err(bind::invalid("revision", "is a number from 1"));
+            match (parameter.as_str(), redirect) {
+                ("revision", _) if revision == 0 => revision = revision_of(&value)?,
+                ("redirect", None) => redirect = Some(bool_of(&value)?),
+                _ => {
+                    let description = "only one revision and one redirect can be asked for";
+                    return Err(bind::invalid(&parameter, description));
+                }
             }
         }
         Ok(Self {
             scan_id,
             name,
             revision,
+            redirect: redirect.unwrap_or(false),
         })
     }
+}
+
+fn revision_of(text: &str) -> Result<i32> {
+    let revision = text.parse().unwrap_or_default();
+    match revision {
+        1.. => Ok(revision),
+        _ => Err(bind::invalid("revision", "is a number from 1")),
+    }
+}
+
+fn bool_of(text: &str) -> Result<bool> {
+    let parsed = text.parse();
+    parsed.map_err(|_| bind::invalid("redirect", "is true or false"))
 }
 
 /// Reads artifacts for HTTP.
@@ -87,6 +103,11 @@ impl Downloads {
         headers: &HeaderMap,
         head: bool,
     ) -> Result<Response, Failure> {
+        if name.redirect
+            && let Some(redirect) = self.redirect(&principal, &name).await?
+        {
+            return Ok(redirect);
+        }
         let (artifact, bytes) = self.open(&principal, &name, 0..0).await?;
         let file = File::of(&artifact, &name)?;
         if is_known(headers, &file.etag) {

@@ -7,6 +7,7 @@ pub mod events;
 pub mod failure;
 pub mod guard;
 pub mod held;
+mod link;
 pub mod range;
 pub mod ready;
 pub mod stream;

@@ -58,6 +58,33 @@ async fn a_revision_never_changes() {
 }
 
 #[tokio::test]
+async fn who_asks_is_sent_to_the_store_where_it_has_links() {
+    let world = World::new().await;
+    let client = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let url = world.url(&format!("{REPORT}?redirect=true"));
+    let response = client.get(url).send().await.unwrap();
+    assert_eq!(response.status(), 307);
+    let headers = response.headers();
+    assert_eq!(
+        header(headers, "location"),
+        "https://store.example/report.jsonl?signed"
+    );
+    assert_eq!(header(headers, "cache-control"), "no-store");
+    // A directory has no links: the bytes come from here.
+    let here = "/v1/scans/directory/artifacts/report.jsonl?redirect=true";
+    let response = world.get(here).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.bytes().await.unwrap(), content(NEWEST));
+    let missing = "/v1/scans/missing/artifacts/report.jsonl?redirect=true";
+    error(world.get(missing).await, 404).await;
+    let bad = error(world.get(&format!("{REPORT}?redirect=maybe")).await, 400).await;
+    assert_eq!(reason(&bad), "INVALID_FIELD");
+}
+
+#[tokio::test]
 async fn an_html_report_is_shown_in_a_sandbox() {
     let world = World::new().await;
     let response = world.get("/v1/scans/id/artifacts/report.html").await;

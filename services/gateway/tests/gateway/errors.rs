@@ -154,7 +154,7 @@ async fn paths_and_methods_that_there_are_not() {
     }
     for (method, path, allow) in [
         ("PUT", "/v1/scans", "GET, HEAD, POST"),
-        ("PATCH", "/v1/scans/id", "DELETE, GET, HEAD"),
+        ("PUT", "/v1/scans/id", "DELETE, GET, HEAD, PATCH"),
         ("GET", "/v1/scans:plan", "POST"),
         ("GET", "/v1/scans/id:cancel", "POST"),
         ("OPTIONS", "/v1/scans/id/results", "GET, HEAD"),

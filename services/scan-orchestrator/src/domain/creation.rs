@@ -11,13 +11,8 @@ const MAX_LABELS: usize = 64;
 const MAX_LABEL_KEY: usize = 63;
 const MAX_LABEL_VALUE: usize = 255;
 
-/// Checks the name, the labels and the template.
-pub fn check(
-    display_name: &str,
-    labels: &BTreeMap<String, String>,
-    template: &str,
-    violations: &mut Violations,
-) {
+/// Checks the name and the labels.
+pub fn check(display_name: &str, labels: &BTreeMap<String, String>, violations: &mut Violations) {
     text("display_name", display_name, MAX_DISPLAY_NAME, violations);
     if labels.len() > MAX_LABELS {
         let description = format!("must be at most {MAX_LABELS}, are {}", labels.len());
@@ -30,19 +25,6 @@ pub fn check(
         text("labels", key, MAX_LABEL_KEY, violations);
         let field = format!("labels[{}]", shown(key));
         text(&field, value, MAX_LABEL_VALUE, violations);
-    }
-    check_template(template, violations);
-}
-
-/// Templates come later: until then one that is named is refused, never passed over.
-pub fn check_template(template: &str, violations: &mut Violations) {
-    if !template.is_empty() {
-        violations.add_with_hint(
-            "template",
-            "UNSUPPORTED_OPTION",
-            "templates are not supported by this version",
-            "leave it out and give the whole spec",
-        );
     }
 }
 
@@ -75,13 +57,13 @@ pub fn text(field: &str, text: &str, most: usize, violations: &mut Violations) {
 mod tests {
     use super::*;
 
-    fn wrong(name: &str, labels: &[(&str, &str)], template: &str) -> Vec<String> {
+    fn wrong(name: &str, labels: &[(&str, &str)]) -> Vec<String> {
         let labels = labels
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
         let mut violations = Violations::new();
-        check(name, &labels, template, &mut violations);
+        check(name, &labels, &mut violations);
         match violations.into_result() {
             Ok(()) => Vec::new(),
             Err(error) => error.fields().iter().map(|f| f.path.clone()).collect(),
@@ -90,14 +72,13 @@ mod tests {
 
     #[test]
     fn names_and_labels_are_bounded() {
-        assert!(wrong("nightly ../🙂", &[("team", "")], "").is_empty());
-        assert_eq!(wrong(&"x".repeat(201), &[], ""), ["display_name"]);
-        assert_eq!(wrong("a\nb", &[], ""), ["display_name"]);
-        assert_eq!(wrong("", &[("", "x")], ""), ["labels"]);
-        assert_eq!(wrong("", &[("k", "a\0")], ""), ["labels[\"k\"]"]);
+        assert!(wrong("nightly ../🙂", &[("team", "")]).is_empty());
+        assert_eq!(wrong(&"x".repeat(201), &[]), ["display_name"]);
+        assert_eq!(wrong("a\nb", &[]), ["display_name"]);
+        assert_eq!(wrong("", &[("", "x")]), ["labels"]);
+        assert_eq!(wrong("", &[("k", "a\0")]), ["labels[\"k\"]"]);
         let long = "k".repeat(64);
-        assert_eq!(wrong("", &[(&long, "")], ""), ["labels"]);
-        assert_eq!(wrong("", &[], "owasp"), ["template"]);
+        assert_eq!(wrong("", &[(&long, "")]), ["labels"]);
     }
 
     #[test]

@@ -14,8 +14,14 @@ pub const MAX_CUSTOM_PROBES: usize = 32;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 63;
 
-/// Words that mean something else in a selector or to garak's loader.
-const RESERVED: [&str; 5] = ["all", "base", "none", "probes", "detectors"];
+/// Words that mean something else in a selector.
+const RESERVED: [&str; 2] = ["all", "none"];
+
+/// garak takes a module whose name begins so for one of its own.
+const GARAKS_PREFIX: &str = "base";
+
+/// garak's report writer cuts these out of names.
+const CUT_OUT: [&str; 3] = ["garak", "probes", "detector"];
 
 /// What Python cannot import by its name.
 const KEYWORDS: [&str; 32] = [
@@ -75,10 +81,13 @@ pub fn wrong_name(name: &str) -> Option<String> {
             shown(name)
         ));
     }
-    let is_reserved = KEYWORDS.contains(&name) || RESERVED.contains(&name);
+    let is_reserved = KEYWORDS.contains(&name)
+        || RESERVED.contains(&name)
+        || name.starts_with(GARAKS_PREFIX)
+        || CUT_OUT.iter().any(|end| name.ends_with(end));
     is_reserved.then(|| {
         format!(
-            "must not be {}, which has a meaning of its own",
+            "must not be {}, which means something else to Python or garak",
             shown(name)
         )
     })

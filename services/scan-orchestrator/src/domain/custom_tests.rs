@@ -56,7 +56,8 @@ fn names_are_those_that_python_and_selectors_can_take() {
         "a/../b",
         "é",
         "all",
-        "base",
+        "base_x",
+        "my_probes",
         "class",
         &"a".repeat(64),
     ] {

@@ -17,4 +17,5 @@ pub mod selection;
 pub mod spec;
 pub mod starters;
 pub mod target;
+pub mod template;
 pub mod violation;

@@ -6,6 +6,7 @@ mod custom_probe;
 mod plugin;
 mod scan;
 mod task;
+mod template;
 mod watch;
 
 use aegis_mesh::Error;
@@ -15,6 +16,7 @@ pub(crate) use custom_probe::CustomProbeApi;
 pub(crate) use plugin::PluginApi;
 pub(crate) use scan::ScanApi;
 pub(crate) use task::{TaskApi, TaskPolicy};
+pub(crate) use template::TemplateApi;
 
 /// A peer's status as ours: its reason and details stay, its transport metadata does not.
 fn relay(status: Status) -> Status {

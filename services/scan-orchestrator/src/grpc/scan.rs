@@ -10,6 +10,7 @@ use aegis_proto::{
         PlanScanRequest, PlanScanResponse, RetryScanRequest, RetryScanResponse, Scan, ScanSpec,
         WatchScanRequest, scan_service_server::ScanService,
     },
+    template::v1::Template,
 };
 use prost::Message;
 use sha2::{Digest, Sha256};
@@ -30,8 +31,10 @@ use crate::{
         lane::lane_key,
         plan::{Plan, plan_collecting},
         spec::Spec,
+        template::TemplateRef,
         violation::Violations,
     },
+    templates::Templates,
 };
 
 const CREATE_SCAN: &str = "aegis.scan.v1.ScanService/CreateScan";
@@ -41,6 +44,7 @@ pub(crate) struct ScanApi {
     store: ScanStoreServiceClient<MeshChannel>,
     catalogues: Arc<Catalogues>,
     customs: Customs,
+    templates: Templates,
     lane_max_in_flight: i32,
     max_failures: i32,
     heartbeat: Duration,
@@ -49,6 +53,8 @@ pub(crate) struct ScanApi {
 
 /// A specification that was understood, and what it becomes.
 struct Planned {
+    message: ScanSpec,
+    template: Option<Template>,
     spec: Spec,
     plan: Plan,
     current: Current,
@@ -61,6 +67,7 @@ impl ScanApi {
         store: ScanStoreServiceClient<MeshChannel>,
         catalogues: Arc<Catalogues>,
         customs: Customs,
+        templates: Templates,
         config: &Config,
         shutdown: Shutdown,
     ) -> Self {
@@ -68,6 +75,7 @@ impl ScanApi {
             store,
             catalogues,
             customs,
+            templates,
             lane_max_in_flight: config.lane_max_in_flight,
             max_failures: config.max_failures,
             heartbeat: config.heartbeat(),
@@ -84,24 +92,22 @@ impl ScanApi {
         }
         let mut violations = Violations::new();
         let labels: BTreeMap<String, String> = request.labels.clone().into_iter().collect();
-        creation::check(
-            &request.display_name,
-            &labels,
-            &request.template,
-            &mut violations,
-        );
-        let message = request.spec.unwrap_or_default();
-        let planned = self.plan(&message, violations).await?;
+        creation::check(&request.display_name, &labels, &mut violations);
+        let planned = self.plan(&request.template, request.spec, violations);
+        let planned = planned.await?;
         let lane = store::Lane {
             key: lane_key(&principal.project, &planned.spec.target),
             max_in_flight: self.lane_max_in_flight,
         };
         let Planned {
+            message,
+            template,
             plan,
             current,
             custom,
             ..
         } = planned;
+        let template = template.unwrap_or_default();
         let intent = store::CreateScanRequest {
             key: Some(key),
             display_name: request.display_name,
@@ -120,7 +126,8 @@ impl ScanApi {
                 buffs: plan.buffs,
                 ..message
             }),
-            ..store::CreateScanRequest::default()
+            template: template.name,
+            template_version: template.version,
         };
         let answer = self.store.clone().create_scan(intent).await?;
         required(answer.into_inner().scan)
@@ -137,9 +144,17 @@ impl ScanApi {
         Ok(answer.into_inner().scan)
     }
 
-    async fn plan(&self, message: &ScanSpec, mut violations: Violations) -> Result<Planned> {
+    async fn plan(
+        &self,
+        template: &str,
+        message: Option<ScanSpec>,
+        mut violations: Violations,
+    ) -> Result<Planned> {
+        let wanted = TemplateRef::parse(template, &mut violations);
+        let message = message.unwrap_or_default();
+        let (message, template) = self.templates.apply(wanted.as_ref(), message).await?;
         let mut current = self.catalogues.current().await?;
-        let spec = convert::spec(message, &mut violations);
+        let spec = convert::spec(&message, &mut violations);
         let own = &current.catalogue;
         let custom = self.customs.of_spec(&spec, own, &mut violations).await?;
         if !custom.is_empty() {
@@ -154,6 +169,8 @@ impl ScanApi {
         violations.into_result()?;
         plan.require_evaluable()?;
         Ok(Planned {
+            message,
+            template,
             spec,
             plan,
             current,
@@ -206,15 +223,14 @@ impl ScanService for ScanApi {
         request: Request<PlanScanRequest>,
     ) -> Result<Response<PlanScanResponse>, Status> {
         let request = request.into_inner();
-        let mut violations = Violations::new();
-        creation::check_template(&request.template, &mut violations);
         let planned = self
-            .plan(&request.spec.unwrap_or_default(), violations)
+            .plan(&request.template, request.spec, Violations::new())
             .await?;
-        Ok(Response::new(convert::plan_response(
-            &planned.plan,
-            &planned.current,
-        )))
+        let answer = convert::plan_response(&planned.plan, &planned.current);
+        Ok(Response::new(PlanScanResponse {
+            effective_spec: Some(planned.message),
+            ..answer
+        }))
     }
 
     async fn cancel_scan(

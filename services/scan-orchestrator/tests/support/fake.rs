@@ -17,10 +17,12 @@ use aegis_proto::{
             },
             scan_store_service_server::{ScanStoreService, ScanStoreServiceServer},
             task_queue_service_server::{TaskQueueService, TaskQueueServiceServer},
+            template_store_service_server::TemplateStoreServiceServer,
         },
         task::v1 as task,
     },
     scan::v1::Scan,
+    template::v1::Template,
 };
 use futures_util::{Stream, StreamExt, stream};
 use prost_types::Duration;
@@ -62,6 +64,8 @@ pub(crate) struct Seen {
     pub(crate) next_lease: Option<task::LeasedTask>,
     /// Custom probes and sources.
     pub(crate) custom: super::custom::Custom,
+    /// Every version of every template, in the order they were made.
+    pub(crate) templates: Vec<Template>,
     /// Every queue call ends so.
     pub(crate) queue_error: Option<Error>,
 }
@@ -86,12 +90,14 @@ impl Fake {
         let queue = TaskQueueServiceServer::new(self.clone());
         let plugins = PluginCatalogueServiceServer::new(self.clone());
         let custom = CustomProbeStoreServiceServer::new(self.clone());
+        let templates = TemplateStoreServiceServer::new(self.clone());
         MeshServer::builder("fake-catalog", &config)
             .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
             .add_service(sized!(store, &config))
             .add_service(sized!(queue, &config))
             .add_service(sized!(plugins, &config))
             .add_service(sized!(custom, &config))
+            .add_service(sized!(templates, &config))
             .into_routes()
             .expect("routes")
     }

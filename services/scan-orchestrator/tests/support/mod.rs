@@ -5,6 +5,7 @@
 
 mod custom;
 mod fake;
+mod fake_templates;
 
 use std::{sync::MutexGuard, time::Duration};
 
@@ -16,6 +17,7 @@ use aegis_proto::{
         CreateScanRequest, PlanScanRequest, PlanScanResponse, Scan, ScanSpec,
         scan_service_client::ScanServiceClient,
     },
+    template::v1::template_service_client::TemplateServiceClient,
 };
 use aegis_scan_orchestrator::{Config, Deps, Running, start};
 use tonic::Status;
@@ -64,6 +66,10 @@ impl Orchestrator {
 
     pub(crate) fn plugins(&self) -> PluginServiceClient<MeshChannel> {
         PluginServiceClient::new(MeshChannel::local(self.running.routes()))
+    }
+
+    pub(crate) fn templates(&self) -> TemplateServiceClient<MeshChannel> {
+        TemplateServiceClient::new(MeshChannel::local(self.running.routes()))
     }
 
     pub(crate) fn client(&self) -> ScanServiceClient<MeshChannel> {

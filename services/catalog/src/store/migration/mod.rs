@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::*;
 
 mod m20261124_000001_initial;
 mod m20261124_000002_scan_columns;
+mod m20261124_000005_templates;
 mod m20261124_000006_custom_probes;
 
 /// All migrations, in order.
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m20261124_000001_initial::Migration),
             Box::new(m20261124_000002_scan_columns::Migration),
+            Box::new(m20261124_000005_templates::Migration),
             Box::new(m20261124_000006_custom_probes::Migration),
         ]
     }

@@ -78,7 +78,18 @@ impl ReportService for Fake {
         request: Request<CreateArtifactLinkRequest>,
     ) -> Result<Response<CreateArtifactLinkResponse>, Status> {
         self.saw("CreateArtifactLink", &request);
-        Ok(Response::new(Default::default()))
+        let asked = request.into_inner();
+        match asked.scan_id.as_str() {
+            "directory" => {
+                let text = "artifacts lie in a directory";
+                Err(Error::failed_precondition("LINKS_UNSUPPORTED", text).into())
+            }
+            "missing" => Err(Error::not_found("scan", "missing").into()),
+            _ => Ok(Response::new(CreateArtifactLinkResponse {
+                url: format!("https://store.example/{}?signed", asked.name),
+                expire_time: None,
+            })),
+        }
     }
 
     type ReadArtifactStream = Read;
