@@ -15,6 +15,12 @@ const MAX_NAMES: usize = 64;
 /// Longest text of a class, in characters.
 const MAX_TEXT: usize = 2_000;
 
+/// Text that a source decided about: cut rather than refused, or an odd source could not be told from
+/// a runner that is out of order. PostgreSQL stores no NUL.
+fn cut(text: &str, most: usize) -> String {
+    text.chars().filter(|c| *c != '\0').take(most).collect()
+}
+
 /// A runner's validation within its bounds.
 pub(super) fn checked(found: proto::Validation) -> Result<Validation> {
     let field = |name: &str| format!("outcome.validation.{name}");
@@ -28,7 +34,7 @@ pub(super) fn checked(found: proto::Validation) -> Result<Validation> {
         valid: found.valid,
         problems: problems.collect::<Result<_>>()?,
         classes: classes.collect::<Result<_>>()?,
-        garak_version: check::optional(&field("garak_version"), &found.garak_version, 64)?,
+        garak_version: cut(&found.garak_version, 64),
     })
 }
 
@@ -43,9 +49,9 @@ fn problem(field: &str, problem: proto::Problem) -> Result<Problem> {
     Ok(Problem {
         severity,
         reason: check::reason(&format!("{field}.reason"), &problem.reason)?,
-        message: check::optional(&format!("{field}.message"), &problem.message, 500)?,
-        line: check::within(&format!("{field}.line"), problem.line, 0..=i32::MAX)?,
-        column: check::within(&format!("{field}.column"), problem.column, 0..=i32::MAX)?,
+        message: cut(&problem.message, 500),
+        line: problem.line.max(0),
+        column: problem.column.max(0),
     })
 }
 
@@ -55,25 +61,25 @@ fn class(field: &str, class: proto::CustomClass) -> Result<CustomClass> {
         Kind::Detector => ClassKind::Detector,
         Kind::Unspecified => return Err(invalid_field(&format!("{field}.kind"), "must be set")),
     };
-    let text = |name: &str, text: &str| check::optional(&format!("{field}.{name}"), text, MAX_TEXT);
-    let names = |name: &str, names: &[String]| {
-        let field = format!("{field}.{name}");
-        check::within(&field, names.len(), 0..=MAX_NAMES)?;
-        let checked = names.iter().map(|one| check::required(&field, one, 200));
-        checked.collect::<Result<Vec<_>>>()
+    let text = |text: &str| cut(text, MAX_TEXT);
+    let names = |names: &[String]| -> Vec<String> {
+        let cut = names.iter().map(|name| cut(name, 200));
+        cut.filter(|name| !name.is_empty())
+            .take(MAX_NAMES)
+            .collect()
     };
     Ok(CustomClass {
         kind,
         name: check::required(&format!("{field}.name"), &class.name, 200)?,
-        description: text("description", &class.description)?,
-        goal: text("goal", &class.goal)?,
-        tags: names("tags", &class.tags)?,
-        lang: text("lang", &class.lang)?,
+        description: text(&class.description),
+        goal: text(&class.goal),
+        tags: names(&class.tags),
+        lang: text(&class.lang),
         tier: class.tier,
         active: class.active,
-        primary_detector: text("primary_detector", &class.primary_detector)?,
-        extended_detectors: names("extended_detectors", &class.extended_detectors)?,
-        prompts: check::within(&format!("{field}.prompts"), class.prompts, 0..=i64::MAX)?,
+        primary_detector: text(&class.primary_detector),
+        extended_detectors: names(&class.extended_detectors),
+        prompts: class.prompts.max(0),
     })
 }
 
@@ -118,5 +124,50 @@ fn class_message(class: CustomClass) -> proto::CustomClass {
         primary_detector: class.primary_detector,
         extended_detectors: class.extended_detectors,
         prompts: class.prompts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_source_says_is_cut_and_what_a_runner_says_is_checked() {
+        let class = proto::CustomClass {
+            kind: Kind::Probe.into(),
+            name: "acme.Leak".to_owned(),
+            description: format!("a\0b{}", "x".repeat(3_000)),
+            tags: vec![String::new(), "t".repeat(300), "owasp:llm01".to_owned()],
+            prompts: -1,
+            ..proto::CustomClass::default()
+        };
+        let found = proto::Validation {
+            valid: true,
+            classes: vec![class.clone()],
+            ..proto::Validation::default()
+        };
+        let taken = checked(found.clone()).unwrap();
+        let one = &taken.classes[0];
+        assert_eq!(one.description.chars().count(), MAX_TEXT);
+        assert!(one.description.starts_with("abx"));
+        assert_eq!(
+            (one.tags.len(), one.tags[0].len(), one.prompts),
+            (2, 200, 0)
+        );
+        assert_eq!(checked(message(taken.clone())).unwrap(), taken);
+        let refused = |found| checked(found).unwrap_err().fields()[0].path.clone();
+        let mut wrong = found.clone();
+        wrong.classes[0].kind = 0;
+        assert_eq!(refused(wrong), "outcome.validation.classes[0].kind");
+        let mut wrong = found.clone();
+        wrong.classes = vec![class; MAX_CLASSES + 1];
+        assert_eq!(refused(wrong), "outcome.validation.classes");
+        let mut wrong = found;
+        wrong.problems = vec![proto::Problem {
+            severity: problem::Severity::Error.into(),
+            reason: "no reason".to_owned(),
+            ..proto::Problem::default()
+        }];
+        assert_eq!(refused(wrong), "outcome.validation.problems[0].reason");
     }
 }

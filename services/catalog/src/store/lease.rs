@@ -7,7 +7,7 @@ use sea_orm::{EntityTrait, Value};
 
 use super::{
     Store,
-    checks::{FoundCheck, Leased},
+    checks::{self, FoundCheck, Leased},
     dialect::Dialect,
     entity::task,
     fault::{Fault, Result},
@@ -177,7 +177,7 @@ impl Store {
         Ok(None)
     }
 
-    /// How the database looks for a probe to lease, in its own words: for whoever wonders
+    /// How the database looks for a probe or a check to lease, in its own words: for whoever wonders
     /// whether an empty poll stays cheap.
     ///
     /// # Errors
@@ -200,18 +200,21 @@ impl Store {
                 "EXPLAIN"
             }
         };
-        let values = [
+        let probe: Vec<Value> = vec![
             project.as_str().into(),
             call.plugin_catalogue.as_str().into(),
         ];
+        let check = checks::pick_values(project, call).into();
         let mut plan = String::new();
-        for row in tx.all(&format!("{explain} {PICK_PROBE}"), values).await? {
-            let line: String = match tx.dialect() {
-                Dialect::Sqlite => row.try_get("", "detail")?,
-                Dialect::Postgres => row.try_get_by_index(0)?,
-            };
-            plan.push_str(&line);
-            plan.push('\n');
+        for (sql, values) in [(PICK_PROBE, probe), (checks::PICK, check)] {
+            for row in tx.all(&format!("{explain} {sql}"), values).await? {
+                let line: String = match tx.dialect() {
+                    Dialect::Sqlite => row.try_get("", "detail")?,
+                    Dialect::Postgres => row.try_get_by_index(0)?,
+                };
+                plan.push_str(&line);
+                plan.push('\n');
+            }
         }
         Ok(plan)
     }

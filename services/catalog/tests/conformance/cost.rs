@@ -59,7 +59,13 @@ async fn an_empty_poll_costs_the_same_whatever_waits(world: &World) {
         .poll_plan(&world.project, &call())
         .await
         .unwrap();
-    for index in ["lanes_with_room", "scans_with_work", "tasks_queued"] {
+    for index in [
+        "lanes_with_room",
+        "scans_with_work",
+        "tasks_queued",
+        "checks_queued",
+        "checks_lease_request",
+    ] {
         assert!(plan.contains(index), "{index} is not used:\n{plan}");
     }
     // Not even the paused lanes are read: they lie past the end of the index's range.

@@ -15,7 +15,7 @@ use crate::domain::check::CheckLease;
 /// The repeat's check, or else the oldest that waits. One look at two indexes: trials that
 /// nobody waits for any more are passed over until they are forgotten. A runner whose catalogue
 /// nobody has published has no garak to try them with.
-const PICK: &str = "
+pub(crate) const PICK: &str = "
     SELECT id, epoch, leased FROM (
         SELECT id, epoch, 1 AS leased FROM checks
         WHERE project_id = $1 AND lease_runner = $2 AND lease_request_id = $3 AND state = 'RUNNING'
@@ -91,6 +91,16 @@ pub(crate) struct FoundCheck {
     is_repeat: bool,
 }
 
+/// The values of [`PICK`].
+pub(crate) fn pick_values(project: &ProjectId, call: &LeaseCall) -> [Value; 4] {
+    [
+        project.as_str().into(),
+        call.runner_id.as_str().into(),
+        call.request_id.as_str().into(),
+        call.plugin_catalogue.as_str().into(),
+    ]
+}
+
 impl Store {
     /// The check for this poll, if there is one.
     pub(crate) async fn pick_check(
@@ -98,13 +108,7 @@ impl Store {
         project: &ProjectId,
         call: &LeaseCall,
     ) -> Result<Option<FoundCheck>> {
-        let values = [
-            project.as_str().into(),
-            call.runner_id.as_str().into(),
-            call.request_id.as_str().into(),
-            call.plugin_catalogue.as_str().into(),
-        ];
-        let Some(row) = self.query(PICK, values).await? else {
+        let Some(row) = self.query(PICK, pick_values(project, call)).await? else {
             return Ok(None);
         };
         let leased: i32 = row.try_get("", "leased")?;

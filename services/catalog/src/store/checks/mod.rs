@@ -10,8 +10,8 @@ use aegis_proto::ids::{CheckId, ProjectId};
 use sea_orm::{FromQueryResult, Value};
 use uuid::Uuid;
 
-pub(crate) use lease::FoundCheck;
 pub use lease::{CheckGrant, Leased};
+pub(crate) use lease::{FoundCheck, PICK, pick_values};
 pub use trial::CheckStatus;
 
 use super::{fault::Result, key, tasks, tx::Tx};
