@@ -43,6 +43,7 @@ impl Mesh {
             config.scan_orchestrator,
             aegis_scan_orchestrator::Deps {
                 catalog: to_catalog.clone(),
+                artifact: to_artifact.clone(),
             },
             shutdown.clone(),
         )

@@ -66,6 +66,11 @@ uuid_id!(
     "task"
 );
 uuid_id!(
+    /// Names a check: the try-out of a custom probe's source.
+    CheckId,
+    "check"
+);
+uuid_id!(
     /// Names an artifact.
     ArtifactId,
     "artifact"

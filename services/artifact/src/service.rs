@@ -13,18 +13,20 @@ use aegis_mesh::{
     TaskHandle, listen, sized, spawn,
 };
 use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
+use aegis_proto::internal::artifact::v1::source_service_server::SourceServiceServer;
 use aegis_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
 
 use crate::config::{Config, StorageBackend};
 use crate::domain::compose::Composer;
+use crate::domain::custom_source::Sources;
 use crate::domain::download::Downloads;
 use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
-use crate::grpc::{ArtifactApi, CatalogRegistry, ReportApi};
+use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ReportApi, SourceApi};
 use crate::store::{LocalStore, ObjectStore, S3Store};
 use crate::watch;
 
@@ -142,11 +144,13 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
     let store = given
         .or(local)
         .ok_or_else(|| Error::internal("no object store"))?;
+    let source_rows = Arc::new(CatalogSources::new(deps.catalog.clone(), &config.catalog));
     let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
     let scratch = data_dir.scratch;
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));
     let (r, s) = rows();
+    let sources = Sources::new(source_rows, Arc::clone(&s), scratch.clone());
     let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), config.upload_limits()));
     let (r, s) = rows();
     let composer = Composer::new(r, s, scratch, config.compose_limits());
@@ -155,6 +159,7 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
     let downloads = Downloads::new(registry, Arc::clone(&store));
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
+    let source_api = SourceServiceServer::new(SourceApi::new(sources));
     let report_api = ReportServiceServer::new(ReportApi::new(reports, downloads, tokens));
     let server = MeshServer::builder("artifact", &config.server)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
@@ -163,6 +168,7 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
             Some(Duration::from_secs(config.compose_deadline_seconds)),
         )
         .add_service(sized!(artifact_api, &config.server))
+        .add_service(sized!(source_api, &config.server))
         .add_service(sized!(report_api, &config.server));
     let period = Duration::from_secs(config.sweep_seconds);
     let sweeper = spawn(

@@ -13,6 +13,7 @@ use aegis_mesh::{
 use aegis_proto::{
     internal::catalog::v1::{
         artifact_registry_service_server::ArtifactRegistryServiceServer,
+        custom_probe_store_service_server::CustomProbeStoreServiceServer,
         plugin_catalogue_service_server::PluginCatalogueServiceServer,
         scan_store_service_server::ScanStoreServiceServer,
         statistics_fold_service_server::StatisticsFoldServiceServer,
@@ -29,7 +30,10 @@ use tonic::service::Routes;
 
 use crate::{
     config::Config,
-    grpc::{Artifacts, Catalogues, Comparisons, History, Scans, Statistics, Tasks, Templates},
+    grpc::{
+        Artifacts, Catalogues, Comparisons, CustomProbes, History, Scans, Statistics, Tasks,
+        Templates,
+    },
     store::{DatabaseOptions, Location, Store},
 };
 
@@ -169,6 +173,10 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     let artifacts = Artifacts {
         store: store.clone(),
     };
+    let custom_probes = CustomProbes {
+        store: store.clone(),
+        pages: PageTokens::from_secret(&Secret::new(hex::encode(store.page_key()))),
+    };
     let catalogues = Catalogues {
         store: store.clone(),
     };
@@ -187,6 +195,10 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
         .add_service(sized!(ScanStoreServiceServer::new(scans), limits))
         .add_service(sized!(TaskQueueServiceServer::new(tasks), limits))
         .add_service(sized!(
+            CustomProbeStoreServiceServer::new(custom_probes),
+            limits
+        ))
+        .add_service(sized!(
             ArtifactRegistryServiceServer::new(artifacts),
             limits
         ))
@@ -202,6 +214,10 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
         )
         .deadline(
             "/aegis.internal.catalog.v1.TaskQueueService/AwaitDirective",
+            Some(LONG_POLL),
+        )
+        .deadline(
+            "/aegis.internal.catalog.v1.CustomProbeStoreService/AwaitCheck",
             Some(LONG_POLL),
         )
 }

@@ -16,6 +16,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The catalog, which keeps everything.
     pub catalog: ClientConfig,
+    /// The artifact service, which has the sources of custom probes.
+    pub artifact: ClientConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// How long a lease holds without a report, in seconds, 3 to 3600; 60.
@@ -23,6 +25,8 @@ pub struct Config {
     /// How long a target may stay without one good answer before a run gives up, in seconds,
     /// 1 to 3600; 20.
     pub target_patience_seconds: u64,
+    /// How long the check of a custom probe may take, in seconds, 1 to 600; 60.
+    pub check_timeout_seconds: u64,
     /// Calls in flight to one target over all scans, 1 to 10,000; 64.
     pub lane_max_in_flight: i32,
     /// Runs of one task that may fail before it is given up, 1 to 100; 3.
@@ -58,9 +62,11 @@ impl Default for Config {
                 max_message_bytes: MESSAGE_BYTES,
                 ..ClientConfig::at("http://127.0.0.1:7103")
             },
+            artifact: ClientConfig::at("http://127.0.0.1:7104"),
             telemetry: TelemetryConfig::default(),
             lease_seconds: 60,
             target_patience_seconds: 20,
+            check_timeout_seconds: 60,
             lane_max_in_flight: 64,
             max_failures: 3,
             backoff_seconds: 2,
@@ -82,6 +88,7 @@ impl ServiceConfig for Config {
     fn validate(&self) -> Result<(), ConfigError> {
         self.server.validate()?;
         self.catalog.validate("catalog")?;
+        self.artifact.validate("artifact")?;
         self.validate_own()
     }
 }
@@ -101,6 +108,7 @@ impl Config {
                 1,
                 3600,
             ),
+            ("check_timeout_seconds", self.check_timeout_seconds, 1, 600),
             (
                 "lane_max_in_flight",
                 positive(self.lane_max_in_flight),
@@ -149,7 +157,8 @@ mod tests {
     #[test]
     fn values_out_of_range_are_refused_by_name() {
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 4] = [
+        let changes: [(&str, Change); 5] = [
+            ("check_timeout_seconds", |c| c.check_timeout_seconds = 601),
             ("lease_seconds", |c| c.lease_seconds = 2),
             ("lane_max_in_flight", |c| c.lane_max_in_flight = -1),
             ("max_backoff_seconds", |c| c.max_backoff_seconds = 0),

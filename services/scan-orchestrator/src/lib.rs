@@ -6,6 +6,7 @@
 
 mod catalogues;
 pub mod config;
+mod customs;
 pub mod domain;
 mod grpc;
 mod jobs;

@@ -8,7 +8,9 @@ use aegis_mesh::{
 };
 use aegis_proto::{
     internal::{
+        artifact::v1::source_service_client::SourceServiceClient,
         catalog::v1::{
+            custom_probe_store_service_client::CustomProbeStoreServiceClient,
             plugin_catalogue_service_client::PluginCatalogueServiceClient,
             scan_store_service_client::ScanStoreServiceClient,
             statistics_fold_service_client::StatisticsFoldServiceClient,
@@ -18,6 +20,7 @@ use aegis_proto::{
         task::v1::task_service_server::TaskServiceServer,
     },
     plugin::v1::plugin_service_server::PluginServiceServer,
+    probe::v1::custom_probe_service_server::CustomProbeServiceServer,
     scan::v1::scan_service_server::ScanServiceServer,
     template::v1::template_service_server::TemplateServiceServer,
 };
@@ -26,24 +29,30 @@ use tonic::service::Routes;
 use crate::{
     catalogues::Catalogues,
     config::Config,
-    grpc::{PluginApi, ScanApi, TaskApi, TaskPolicy, TemplateApi},
+    customs::Customs,
+    grpc::{CustomProbeApi, PluginApi, ScanApi, TaskApi, TaskPolicy, TemplateApi},
     jobs,
     templates::Templates,
 };
 
 /// Long polls last up to 30 s, and their answer takes a moment.
 const LONG_POLL_DEADLINE: Duration = Duration::from_secs(40);
+/// A custom probe is tried out for a minute at most, and a runner may have to be waited for.
+const VALIDATE_DEADLINE: Duration = Duration::from_secs(75);
 
 /// Whom the orchestrator calls.
 pub struct Deps {
-    /// Serves ScanStoreService, TaskQueueService and PluginCatalogueService.
+    /// Serves ScanStoreService, TaskQueueService, PluginCatalogueService and
+    /// CustomProbeStoreService.
     pub catalog: MeshChannel,
+    /// Serves SourceService.
+    pub artifact: MeshChannel,
 }
 
 impl Deps {
-    /// `catalog` serves them.
-    pub fn new(catalog: MeshChannel) -> Self {
-        Self { catalog }
+    /// Over these channels.
+    pub fn new(catalog: MeshChannel, artifact: MeshChannel) -> Self {
+        Self { catalog, artifact }
     }
 }
 
@@ -92,14 +101,17 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
     })
 }
 
-/// Runs an orchestrator as a process of its own: dials the catalog that the configuration names,
-/// listens, and serves until `shutdown`.
+/// Runs an orchestrator as a process of its own: dials the services that the configuration
+/// names, listens, and serves until `shutdown`.
 ///
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     config.validate()?;
-    let deps = Deps::new(MeshChannel::connect(&config.catalog)?);
+    let deps = Deps::new(
+        MeshChannel::connect(&config.catalog)?,
+        MeshChannel::connect(&config.artifact)?,
+    );
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
     tracing::info!(%address, "listening");
@@ -124,6 +136,12 @@ fn assemble(
         TaskQueueServiceClient::new(channel.clone()),
         &config.catalog
     );
+    let custom_store = sized!(
+        CustomProbeStoreServiceClient::new(channel.clone()),
+        &config.catalog
+    );
+    let sources = sized!(SourceServiceClient::new(deps.artifact), &config.artifact);
+    let customs = Customs::new(custom_store.clone());
     let templates = sized!(
         TemplateStoreServiceClient::new(channel.clone()),
         &config.catalog
@@ -143,17 +161,20 @@ fn assemble(
     let scans = ScanApi::new(
         store,
         Arc::clone(&catalogues),
+        customs.clone(),
         templates,
         config,
         shutdown.clone(),
     );
-    let plugins = PluginApi::new(Arc::clone(&catalogues), tokens);
+    let custom = CustomProbeApi::new(custom_store, sources, Arc::clone(&catalogues));
+    let plugins = PluginApi::new(Arc::clone(&catalogues), customs, tokens);
     let tasks = TaskApi::new(queue.clone(), catalogues, TaskPolicy::new(config));
     let limit = &config.server;
     let server = MeshServer::builder("scan-orchestrator", limit)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(ScanServiceServer::new(scans), limit))
         .add_service(sized!(PluginServiceServer::new(plugins), limit))
+        .add_service(sized!(CustomProbeServiceServer::new(custom), limit))
         .add_service(sized!(TemplateServiceServer::new(template_api), limit))
         .add_service(sized!(TaskServiceServer::new(tasks), limit))
         .deadline(
@@ -163,6 +184,10 @@ fn assemble(
         .deadline(
             "/aegis.internal.task.v1.TaskService/AwaitDirective",
             Some(LONG_POLL_DEADLINE),
+        )
+        .deadline(
+            "/aegis.probe.v1.CustomProbeService/ValidateCustomProbe",
+            Some(VALIDATE_DEADLINE),
         );
     let period = Duration::from_secs(config.reaper_period_seconds);
     let fold = jobs::fold(statistics, shutdown.clone());

@@ -166,8 +166,8 @@ async fn each_refusal_has_its_reason_and_a_hint() {
         ),
         (
             json!({"customProbes": ["mine"]}),
-            "UNSUPPORTED_OPTION",
-            "spec.custom_probes",
+            "CUSTOM_PROBE_NOT_FOUND",
+            "spec.custom_probes[0]",
         ),
     ];
     for (more, reason, field) in cases {

@@ -236,7 +236,10 @@ async fn configuration_out_of_range_is_refused_at_start() {
         lease_seconds: 0,
         ..aegis_scan_orchestrator::Config::default()
     };
-    let deps = aegis_scan_orchestrator::Deps::new(MeshChannel::local(Fake::default().routes()));
+    let deps = aegis_scan_orchestrator::Deps::new(
+        MeshChannel::local(Fake::default().routes()),
+        MeshChannel::local(Fake::default().artifact()),
+    );
     let refused = aegis_scan_orchestrator::start(config, deps, Shutdown::new()).await;
     assert_eq!(
         refused.err().map(|e| e.reason().to_owned()).as_deref(),

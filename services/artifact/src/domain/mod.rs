@@ -2,6 +2,7 @@
 
 pub mod checksum;
 pub mod compose;
+pub mod custom_source;
 pub mod deposit;
 pub mod download;
 pub mod fault;

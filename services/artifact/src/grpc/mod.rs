@@ -5,7 +5,11 @@ mod catalog;
 mod convert;
 mod reading;
 mod report_service;
+mod source_registry;
+mod source_service;
 
 pub(crate) use self::artifact_service::ArtifactApi;
 pub(crate) use self::catalog::CatalogRegistry;
 pub(crate) use self::report_service::ReportApi;
+pub(crate) use self::source_registry::CatalogSources;
+pub(crate) use self::source_service::SourceApi;

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod composing;
+mod custom_sources;
 mod downloads;
 mod findings;
 mod on_s3;

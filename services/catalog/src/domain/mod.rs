@@ -4,7 +4,9 @@
 //! changed, all in one transaction.
 
 pub mod artifact;
+pub mod check;
 pub mod comparison;
+pub mod custom_probe;
 pub mod event;
 pub mod hint;
 pub mod history;

@@ -3,7 +3,9 @@
 mod artifacts;
 mod catalogues;
 mod check;
+mod checks;
 mod comparison;
+mod custom_probes;
 mod events;
 mod history;
 mod located;
@@ -12,12 +14,14 @@ mod scans;
 mod statistics;
 mod tasks;
 mod templates;
+mod validation;
 mod view;
 mod watch;
 
 pub(crate) use artifacts::Artifacts;
 pub(crate) use catalogues::Catalogues;
 pub(crate) use comparison::Comparisons;
+pub(crate) use custom_probes::CustomProbes;
 pub(crate) use history::History;
 pub(crate) use scans::Scans;
 pub(crate) use statistics::Statistics;

@@ -1,25 +1,33 @@
 //! TaskQueueService: leases, fenced writes, and what ends a task.
 
 use aegis_mesh::{Result, Shutdown, principal_of};
-use aegis_proto::internal::{
-    catalog::v1::{
-        AwaitDirectiveRequest, AwaitDirectiveResponse, ExpireLeasesRequest, ExpireLeasesResponse,
-        FinishTaskRequest, FinishTaskResponse, LeaseTaskRequest, LeaseTaskResponse,
-        ReportTaskRequest, ReportTaskResponse, RetryPolicy as ProtoPolicy,
-        task_queue_service_server::TaskQueueService,
+use aegis_proto::{
+    ids::ProjectId,
+    internal::{
+        catalog::v1::{
+            AwaitDirectiveRequest, AwaitDirectiveResponse, ExpireLeasesRequest,
+            ExpireLeasesResponse, FinishTaskRequest, FinishTaskResponse, LeaseTaskRequest,
+            LeaseTaskResponse, ReportTaskRequest, ReportTaskResponse, RetryPolicy as ProtoPolicy,
+            task_queue_service_server::TaskQueueService,
+        },
+        task::v1::{self as proto, leased_task, task_event},
     },
-    task::v1::{self as proto, leased_task, task_event},
 };
 use tonic::{Request, Response, Status};
 
-use super::{check, view};
+use super::{
+    check,
+    checks::{self, AnyLease},
+    view,
+};
 use crate::{
     domain::{
+        check::CheckLease,
         policy::RetryPolicy,
         refusal::invalid_field,
         task::{Directive, LeaseProof, Outcome, OutcomeKind, TaskProgress},
     },
-    store::{Granted, LeaseCall, ReportCall, Store, Work},
+    store::{Granted, LeaseCall, Leased, ReportCall, Store, Work},
 };
 
 /// Events of one report.
@@ -51,10 +59,11 @@ impl TaskQueueService for Tasks {
         };
         let lease = self.store.lease(&project, &call, wait);
         // A poll that the shutdown ends is answered like one that found nothing.
-        let granted = self.shutdown.until(lease).await.transpose()?.flatten();
-        let task = granted
-            .map(|granted| leased(granted, call.ttl_ms))
-            .transpose()?;
+        let task = match self.shutdown.until(lease).await.transpose()?.flatten() {
+            Some(Leased::Task(granted)) => Some(leased(granted, call.ttl_ms)?),
+            Some(Leased::Check(grant)) => Some(checks::leased(grant, call.ttl_ms)),
+            None => None,
+        };
         Ok(Response::new(LeaseTaskResponse { task }))
     }
 
@@ -64,8 +73,12 @@ impl TaskQueueService for Tasks {
     ) -> Result<Response<ReportTaskResponse>, Status> {
         let project = principal_of(&request)?.project;
         let request = request.into_inner();
+        let lease_of_task = match checks::lease(request.lease.clone())? {
+            AnyLease::Task(lease) => lease,
+            AnyLease::Check(lease) => return self.report_check(&project, lease, request).await,
+        };
         let call = ReportCall {
-            lease: check::lease(request.lease)?,
+            lease: lease_of_task,
             progress: request.progress.map(progress).transpose()?,
             detectors_finished: detectors_finished(request.events)?,
             ttl_ms: check::ttl_ms(request.ttl)?,
@@ -85,8 +98,15 @@ impl TaskQueueService for Tasks {
         let project = principal_of(&request)?.project;
         let request = request.into_inner();
         let wait = check::wait(request.wait)?;
-        let lease = check::lease(request.lease)?;
-        let waiting = self.store.await_directive(&project, &lease, wait);
+        let waiting = async {
+            match checks::lease(request.lease)? {
+                AnyLease::Task(lease) => self.store.await_directive(&project, &lease, wait).await,
+                AnyLease::Check(lease) => {
+                    let waiting = self.store.await_check_directive(&project, &lease, wait);
+                    waiting.await
+                }
+            }
+        };
         let found = self.shutdown.until(waiting).await.transpose()?;
         Ok(Response::new(AwaitDirectiveResponse {
             directive: directive(found.unwrap_or(Directive::Continue)).into(),
@@ -99,7 +119,15 @@ impl TaskQueueService for Tasks {
     ) -> Result<Response<FinishTaskResponse>, Status> {
         let project = principal_of(&request)?.project;
         let request = request.into_inner();
-        let lease = check::lease(request.lease)?;
+        let lease = match checks::lease(request.lease)? {
+            AnyLease::Task(lease) => lease,
+            AnyLease::Check(lease) => {
+                let (sent, policy) = (checks::outcome(request.outcome)?, policy(request.policy)?);
+                let finish = self.store.finish_check(&project, &lease, &sent, &policy);
+                finish.await?;
+                return Ok(Response::new(FinishTaskResponse {}));
+            }
+        };
         let outcome = outcome(request.outcome)?;
         let progress = request.progress.map(progress).transpose()?;
         let policy = policy(request.policy)?;
@@ -124,6 +152,24 @@ impl TaskQueueService for Tasks {
         Ok(Response::new(ExpireLeasesResponse {
             // At most the limit, which is an i32.
             expired: expired as i32,
+        }))
+    }
+}
+
+impl Tasks {
+    async fn report_check(
+        &self,
+        project: &ProjectId,
+        lease: CheckLease,
+        request: ReportTaskRequest,
+    ) -> Result<Response<ReportTaskResponse>, Status> {
+        check::within("events", request.events.len(), 0..=MAX_EVENTS)?;
+        let ttl_ms = check::ttl_ms(request.ttl)?;
+        self.store.report_check(project, &lease, ttl_ms).await?;
+        Ok(Response::new(ReportTaskResponse {
+            lease: Some(checks::lease_message(lease, ttl_ms)),
+            directive: proto::Directive::Continue.into(),
+            committed_source_sequence: checks::last_sequence(&request.events),
         }))
     }
 }
@@ -167,11 +213,15 @@ fn lease(proof: LeaseProof, ttl_ms: i64) -> proto::Lease {
         scan_id: proof.scan.to_string(),
         epoch: proof.epoch.0,
         token: proof.token,
-        ttl: Some(prost_types::Duration {
-            seconds: ttl_ms / 1_000,
-            // Less than 1,000 million: it fits.
-            nanos: (ttl_ms % 1_000 * 1_000_000) as i32,
-        }),
+        ttl: Some(ttl(ttl_ms)),
+    }
+}
+
+pub(super) fn ttl(ttl_ms: i64) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: ttl_ms / 1_000,
+        // Less than 1,000 million: it fits.
+        nanos: (ttl_ms % 1_000 * 1_000_000) as i32,
     }
 }
 
@@ -207,7 +257,7 @@ fn detectors_finished(events: Vec<proto::TaskEvent>) -> Result<Vec<(i64, String)
     Ok(finished)
 }
 
-fn outcome(outcome: Option<proto::TaskOutcome>) -> Result<Outcome> {
+pub(super) fn outcome(outcome: Option<proto::TaskOutcome>) -> Result<Outcome> {
     let outcome = outcome.ok_or_else(|| invalid_field("outcome", "must be set"))?;
     check::within(
         "outcome.artifact_ids",

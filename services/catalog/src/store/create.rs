@@ -4,7 +4,7 @@ use aegis_proto::ids::{Epoch, ProjectId, ScanId, TaskId};
 use sea_orm::{ActiveModelTrait, EntityTrait, Set, Value};
 
 use super::{
-    Store,
+    Store, custom_probes,
     entity::{idempotency, task},
     fault::{Fault, Result},
     retrying, rows, scan_keys, scans, settle,
@@ -98,6 +98,7 @@ impl Store {
         if !self.claim(&tx, project, &new.key, id).await? {
             return Ok(None);
         }
+        custom_probes::require_usable(&tx, project, &new.custom_probes).await?;
         let now = tx.now().await?;
         let mut scan = fresh_scan(project, id, new, now);
         let mut log = Log::default();

@@ -35,7 +35,8 @@ impl Store {
                 expired += 1;
             }
         }
-        Ok(expired)
+        let left = limit.saturating_sub(expired);
+        Ok(expired + self.expire_checks(project, policy, left).await?)
     }
 
     async fn expired(&self, project: &ProjectId, limit: u32) -> Result<Vec<(ScanId, TaskId)>> {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Hub {
     queue: watch::Sender<()>,
+    checks: watch::Sender<()>,
     /// One entry per scan that somebody listens to.
     scans: Mutex<HashMap<ScanId, watch::Sender<()>>>,
 }
@@ -21,6 +22,7 @@ impl Default for Hub {
     fn default() -> Self {
         Self {
             queue: watch::Sender::new(()),
+            checks: watch::Sender::new(()),
             scans: Mutex::default(),
         }
     }
@@ -30,6 +32,11 @@ impl Hub {
     /// Something may be leased.
     pub(crate) fn wake_queue(&self) {
         self.queue.send_replace(());
+    }
+
+    /// A run of some check ended.
+    pub(crate) fn wake_checks(&self) {
+        self.checks.send_replace(());
     }
 
     /// Something of this scan changed.
@@ -42,6 +49,11 @@ impl Hub {
     /// Listens for work.
     pub(crate) fn queue(&self) -> watch::Receiver<()> {
         self.queue.subscribe()
+    }
+
+    /// Listens for ends of checks.
+    pub(crate) fn checks(&self) -> watch::Receiver<()> {
+        self.checks.subscribe()
     }
 
     /// Listens to a scan.

@@ -7,6 +7,7 @@ use sea_orm::{EntityTrait, Value};
 
 use super::{
     Store,
+    checks::{self, FoundCheck, Leased},
     dialect::Dialect,
     entity::task,
     fault::{Fault, Result},
@@ -137,7 +138,7 @@ pub struct Grant {
 }
 
 impl Store {
-    /// Leases a task; waits up to `wait` for one.
+    /// Leases a task or a check; waits up to `wait` for one.
     ///
     /// # Errors
     /// Those of the database.
@@ -146,7 +147,7 @@ impl Store {
         project: &ProjectId,
         call: &LeaseCall,
         wait: Duration,
-    ) -> aegis_mesh::Result<Option<Granted>> {
+    ) -> aegis_mesh::Result<Option<Leased>> {
         let deadline = tokio::time::Instant::now() + wait;
         self.saw_runner(project, call).await?;
         let mut queue = self.inner.hub.queue();
@@ -166,11 +167,11 @@ impl Store {
         &self,
         project: &ProjectId,
         call: &LeaseCall,
-    ) -> aegis_mesh::Result<Option<Granted>> {
+    ) -> aegis_mesh::Result<Option<Leased>> {
         const PICKS: usize = 16;
         for _ in 0..PICKS {
             match retrying(|| self.try_lease(project, call)).await? {
-                Attempt::Granted(granted) => return Ok(Some(*granted)),
+                Attempt::Granted(leased) => return Ok(Some(*leased)),
                 Attempt::Nothing => return Ok(None),
                 Attempt::Lost => {}
             }
@@ -178,7 +179,7 @@ impl Store {
         Ok(None)
     }
 
-    /// How the database looks for a probe to lease, in its own words: for whoever wonders
+    /// How the database looks for a probe or a check to lease, in its own words: for whoever wonders
     /// whether an empty poll stays cheap.
     ///
     /// # Errors
@@ -201,18 +202,21 @@ impl Store {
                 "EXPLAIN"
             }
         };
-        let values = [
+        let probe: Vec<Value> = vec![
             project.as_str().into(),
             call.plugin_catalogue.as_str().into(),
         ];
+        let check = checks::pick_values(project, call).into();
         let mut plan = String::new();
-        for row in tx.all(&format!("{explain} {PICK_PROBE}"), values).await? {
-            let line: String = match tx.dialect() {
-                Dialect::Sqlite => row.try_get("", "detail")?,
-                Dialect::Postgres => row.try_get_by_index(0)?,
-            };
-            plan.push_str(&line);
-            plan.push('\n');
+        for (sql, values) in [(PICK_PROBE, probe), (checks::PICK, check)] {
+            for row in tx.all(&format!("{explain} {sql}"), values).await? {
+                let line: String = match tx.dialect() {
+                    Dialect::Sqlite => row.try_get("", "detail")?,
+                    Dialect::Postgres => row.try_get_by_index(0)?,
+                };
+                plan.push_str(&line);
+                plan.push('\n');
+            }
         }
         Ok(plan)
     }
@@ -222,12 +226,18 @@ impl Store {
         let Some(pick) = self.pick(project, call).await? else {
             return Ok(Attempt::Nothing);
         };
+        if let Pick::Check(found) = pick {
+            let grant = self.lease_check(project, call, found).await?;
+            return Ok(grant.map_or(Attempt::Lost, |grant| {
+                Attempt::Granted(Box::new(Leased::Check(grant)))
+            }));
+        }
         let mut tx = self.write().await?;
         if let Some(row) = repeated(&tx, project, call).await? {
             return self.repeat(tx, project, call, row).await;
         }
         let (scan, kind) = match pick {
-            Pick::Repeat => return Ok(Attempt::Lost),
+            Pick::Repeat | Pick::Check(_) => return Ok(Attempt::Lost),
             Pick::Scan(scan, kind) => (scan, kind),
         };
         let Some(scan) = scans::lock(&tx, project, scan).await? else {
@@ -241,7 +251,7 @@ impl Store {
             return Ok(Attempt::Lost);
         };
         tx.commit().await?;
-        Ok(Attempt::Granted(Box::new(granted)))
+        Ok(Attempt::Granted(Box::new(Leased::Task(granted))))
     }
 
     async fn pick(&self, project: &ProjectId, call: &LeaseCall) -> Result<Option<Pick>> {
@@ -252,6 +262,10 @@ impl Store {
         ];
         if self.query(REPEATED, lease).await?.is_some() {
             return Ok(Some(Pick::Repeat));
+        }
+        // Short, and somebody waits for it.
+        if let Some(check) = self.pick_check(project, call).await? {
+            return Ok(Some(Pick::Check(check)));
         }
         for (sql, kind) in [
             (PICK_REPORT, TaskKind::Report),
@@ -285,7 +299,7 @@ impl Store {
         tx.wake_scan(scan.id);
         tx.commit().await?;
         let granted = self.granted(&scan, rows::task_of(row)?, call);
-        Ok(Attempt::Granted(Box::new(granted)))
+        Ok(Attempt::Granted(Box::new(Leased::Task(granted))))
     }
 
     async fn lease_probe(
@@ -420,7 +434,7 @@ impl Store {
 
 /// What came of one look.
 enum Attempt {
-    Granted(Box<Granted>),
+    Granted(Box<Leased>),
     Nothing,
     /// Somebody else was faster.
     Lost,
@@ -429,6 +443,7 @@ enum Attempt {
 /// What there is to lease.
 enum Pick {
     Repeat,
+    Check(FoundCheck),
     Scan(ScanId, TaskKind),
 }
 

@@ -3,10 +3,12 @@
 mod artifacts;
 mod cancel;
 mod catalogues;
+mod checks;
 mod comparison;
 mod conclude;
 mod connect;
 mod create;
+mod custom_probes;
 mod database;
 mod delete;
 mod dialect;
@@ -49,7 +51,9 @@ use aegis_proto::ids::ProjectId;
 
 pub use artifacts::Staged;
 pub use catalogues::PluginCatalogue;
+pub use checks::{CheckGrant, CheckStatus, Leased};
 pub use connect::{DatabaseOptions, Location};
+pub use custom_probes::{CustomProbeRef, CustomProbeUpdate, NewCustomProbe};
 pub use lease::{Grant, Granted, LeaseCall, Work};
 pub use list::{ScanCursor, ScanPage};
 pub use located::{FindingQuery, FindingReport, LocatedReport, ScanPosition, WALKED_SCANS};

@@ -16,6 +16,7 @@ pub(crate) struct Tx {
     dialect: Dialect,
     hub: Arc<Hub>,
     wake_queue: bool,
+    wake_checks: bool,
     wake_scans: Vec<ScanId>,
 }
 
@@ -32,6 +33,7 @@ impl Tx {
             dialect,
             hub: Arc::clone(hub),
             wake_queue: false,
+            wake_checks: false,
             wake_scans: Vec::new(),
         })
     }
@@ -52,6 +54,7 @@ impl Tx {
             dialect,
             hub: Arc::clone(hub),
             wake_queue: false,
+            wake_checks: false,
             wake_scans: Vec::new(),
         })
     }
@@ -127,6 +130,11 @@ impl Tx {
         self.wake_queue = true;
     }
 
+    /// After the commit, whoever waits for a check looks again.
+    pub(crate) fn wake_checks(&mut self) {
+        self.wake_checks = true;
+    }
+
     /// After the commit, whoever listens to this scan looks again.
     pub(crate) fn wake_scan(&mut self, scan: ScanId) {
         self.wake_scans.push(scan);
@@ -137,6 +145,9 @@ impl Tx {
         self.inner.commit().await?;
         if self.wake_queue {
             self.hub.wake_queue();
+        }
+        if self.wake_checks {
+            self.hub.wake_checks();
         }
         for scan in self.wake_scans {
             self.hub.wake_scan(scan);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aegis_catalog::{
     domain::scan::ScanState,
-    store::{ReportCall, Store},
+    store::{Leased, ReportCall, Store},
 };
 use aegis_mesh::{Code, Error};
 use futures_util::future::join_all;
@@ -63,7 +63,7 @@ async fn worker(world: &World, store: &Store) {
     loop {
         let poll = call();
         let lease = store.lease(&world.project, &poll, Duration::from_millis(1_500));
-        let Some(granted) = lease.await.unwrap() else {
+        let Some(granted) = lease.await.unwrap().and_then(Leased::task) else {
             return;
         };
         let report = ReportCall {

@@ -156,14 +156,20 @@ async fn an_empty_poll_costs_the_same_whatever_waits(world: &World) {
     }
     while world.lease().await.is_some() {}
     let polls = statements(world, world.lease()).await;
-    // The repeat, a report, a probe: nothing is begun, locked or written.
-    assert_eq!(polls, 3);
+    // The repeat, a check, a report, a probe: nothing is begun, locked or written.
+    assert_eq!(polls, 4);
     let plan = world
         .store
         .poll_plan(&world.project, &call())
         .await
         .unwrap();
-    for index in ["lanes_with_room", "scans_with_work", "tasks_queued"] {
+    for index in [
+        "lanes_with_room",
+        "scans_with_work",
+        "tasks_queued",
+        "checks_queued",
+        "checks_lease_request",
+    ] {
         assert!(plan.contains(index), "{index} is not used:\n{plan}");
     }
     // Not even the paused lanes are read: they lie past the end of the index's range.

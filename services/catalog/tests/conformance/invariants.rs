@@ -3,7 +3,7 @@
 use crate::world::World;
 
 /// Each gives the number of rows that are wrong.
-const WRONG: [(&str, &str); 18] = [
+const WRONG: [(&str, &str); 23] = [
     (
         "a lane's calls in flight are not those of what runs",
         "SELECT COUNT(*) FROM lanes l WHERE l.in_flight <> (SELECT COALESCE(SUM(t.granted), 0)
@@ -117,6 +117,34 @@ const WRONG: [(&str, &str); 18] = [
                  FROM statistics_rollups
                  WHERE dimension = 'TOTAL' AND target_type = '' AND period = 'YEAR') a) s
          WHERE r.ended <> s.ended",
+    ),
+    (
+        "a check runs without a lease, or a lease is held of one that does not",
+        "SELECT COUNT(*) FROM checks WHERE
+         (state = 'RUNNING') <> (lease_runner IS NOT NULL AND lease_request_id IS NOT NULL
+             AND lease_token_hash IS NOT NULL AND lease_expires_at IS NOT NULL)",
+    ),
+    (
+        "a version has not exactly one check, or is decided otherwise than it",
+        "SELECT COUNT(*) FROM custom_probe_versions v WHERE 1 <> (SELECT COUNT(*) FROM checks c
+             WHERE c.name = v.name AND c.version = v.version AND c.sha256 = v.sha256
+               AND (c.state IN ('DONE', 'FAILED')) = (v.state <> 'CHECKING'))",
+    ),
+    (
+        "a source of a version or a check is not committed",
+        "SELECT COUNT(*) FROM sources s WHERE s.state <> 'COMMITTED' AND (
+             EXISTS (SELECT 1 FROM custom_probe_versions v WHERE v.sha256 = s.sha256)
+             OR EXISTS (SELECT 1 FROM checks c WHERE c.sha256 = s.sha256))",
+    ),
+    (
+        "a custom probe's newest version is missing, or not the newest",
+        "SELECT COUNT(*) FROM custom_probes p WHERE p.version <> (SELECT COALESCE(MAX(v.version), 0)
+             FROM custom_probe_versions v WHERE v.name = p.name)
+         OR p.version <> (SELECT COUNT(*) FROM custom_probe_versions v WHERE v.name = p.name)",
+    ),
+    (
+        "a check has failed more often than it may",
+        "SELECT COUNT(*) FROM checks WHERE failures >= 3",
     ),
 ];
 

@@ -7,7 +7,7 @@ use aegis_catalog::{
         scan::{ScanState, WaitingReason},
         task::OutcomeKind,
     },
-    store::{LeaseCall, Work},
+    store::{LeaseCall, Leased, Work},
 };
 use futures_util::future::join_all;
 
@@ -82,7 +82,7 @@ async fn two_polls_with_one_request_id_at_once_get_one_lease(world: &World) {
     let granted = join_all(polls).await;
     let tasks: BTreeSet<_> = granted
         .into_iter()
-        .map(|granted| granted.unwrap().unwrap().lease.task)
+        .map(|leased| leased.unwrap().and_then(Leased::task).unwrap().lease.task)
         .collect();
     assert_eq!(tasks.len(), 1);
 }
@@ -171,7 +171,7 @@ async fn eight_workers_lease_each_of_200_tasks_once(world: &World) {
                     ..call()
                 };
                 let lease = store.lease(&world.project, &poll, Duration::ZERO);
-                let Some(granted) = lease.await.unwrap() else {
+                let Some(granted) = lease.await.unwrap().and_then(Leased::task) else {
                     break leased;
                 };
                 leased.push(granted.lease.task);
@@ -195,7 +195,8 @@ async fn a_poll_hears_of_a_new_scan(world: &World) {
         world.create(1).await
     };
     let (granted, id) = tokio::join!(waiting, creating);
-    assert_eq!(granted.unwrap().unwrap().lease.scan, id);
+    let granted = granted.unwrap().and_then(Leased::task);
+    assert_eq!(granted.unwrap().lease.scan, id);
 }
 
 async fn a_poll_of_another_replica_finds_it_within_seconds(world: &World) {
@@ -207,7 +208,8 @@ async fn a_poll_of_another_replica_finds_it_within_seconds(world: &World) {
         world.create(1).await
     };
     let (granted, id) = tokio::join!(waiting, creating);
-    assert_eq!(granted.unwrap().unwrap().lease.scan, id);
+    let granted = granted.unwrap().and_then(Leased::task);
+    assert_eq!(granted.unwrap().lease.scan, id);
 }
 
 async fn waiting_reasons_are_told(world: &World) {

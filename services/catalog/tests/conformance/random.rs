@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aegis_catalog::{
     domain::task::OutcomeKind,
-    store::{Granted, LeaseCall, ReportCall},
+    store::{Granted, LeaseCall, Leased, ReportCall},
 };
 use aegis_proto::ids::ScanId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -81,7 +81,7 @@ async fn step(
                 ..call()
             };
             let lease = world.store.lease(&world.project, &poll, Duration::ZERO);
-            leases.extend(lease.await.unwrap());
+            leases.extend(lease.await.unwrap().and_then(Leased::task));
         }
         5..=7 => finish(world, dice, leases).await,
         8 => {

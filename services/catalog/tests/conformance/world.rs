@@ -12,7 +12,9 @@ use aegis_catalog::{
         tally::{Tally, TallyRow},
         task::{LeaseProof, NewTask, Outcome, OutcomeKind},
     },
-    store::{DatabaseOptions, Granted, LeaseCall, Location, Retention, Store, Update, Work},
+    store::{
+        DatabaseOptions, Granted, LeaseCall, Leased, Location, Retention, Store, Update, Work,
+    },
 };
 use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
@@ -138,6 +140,12 @@ impl World {
     }
 
     pub(crate) async fn lease_as(&self, call: &LeaseCall) -> Option<Granted> {
+        let leased = self.lease_any(call).await?;
+        Some(leased.task().expect("a task, no check"))
+    }
+
+    /// Leases a task or a check at once.
+    pub(crate) async fn lease_any(&self, call: &LeaseCall) -> Option<Leased> {
         let lease = self.store.lease(&self.project, call, Duration::ZERO);
         lease.await.unwrap()
     }

@@ -64,6 +64,9 @@ pub struct Probe {
     /// Those of its detectors that do not work here.
     #[serde(deserialize_with = "or_default")]
     pub unavailable_detectors: Vec<String>,
+    /// Of the custom probe that it is of; `None` for garak's own.
+    #[serde(skip)]
+    pub custom_version: Option<i32>,
 }
 
 /// A detector.
@@ -87,6 +90,9 @@ pub struct Detector {
     pub option_keys: BTreeSet<String>,
     /// Why it does not load here.
     pub not_loadable: Option<Problem>,
+    /// Of the custom probe that it is of; `None` for garak's own.
+    #[serde(skip)]
+    pub custom_version: Option<i32>,
 }
 
 /// A generator: what asks the target.

@@ -35,14 +35,6 @@ pub fn check(spec: &Spec, violations: &mut Violations) {
     lists(spec, violations);
     options("spec.target.options", &spec.target.options, violations);
     options("spec.plugin_options", &spec.plugin_options, violations);
-    if !spec.custom_probes.is_empty() {
-        violations.add_with_hint(
-            "spec.custom_probes",
-            "UNSUPPORTED_OPTION",
-            "custom probes are not supported by this version",
-            "leave it out",
-        );
-    }
 }
 
 fn numbers(spec: &Spec, violations: &mut Violations) {
@@ -263,14 +255,6 @@ mod tests {
         assert_eq!(
             wrong(|s| drop(s.target.options.insert("req_template".to_owned(), large))),
             ["spec.target.options"]
-        );
-    }
-
-    #[test]
-    fn what_comes_later_is_refused_now() {
-        assert_eq!(
-            wrong(|s| s.custom_probes = vec!["x".to_owned()]),
-            ["spec.custom_probes"]
         );
     }
 }

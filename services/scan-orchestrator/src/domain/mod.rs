@@ -4,6 +4,7 @@ pub mod allowance;
 pub mod catalogue;
 pub mod creation;
 pub mod credential;
+pub mod custom;
 pub mod detectors;
 #[cfg(test)]
 mod fixture;
@@ -14,6 +15,7 @@ pub mod options;
 pub mod plan;
 pub mod selection;
 pub mod spec;
+pub mod starters;
 pub mod target;
 pub mod template;
 pub mod violation;

@@ -39,7 +39,7 @@ pub struct Spec {
     pub probe_timeout: Option<Seconds>,
     /// Options of probes, detectors and buffs.
     pub plugin_options: Map<String, Value>,
-    /// Names of custom probes.
+    /// Custom probes to make available: "acme" or "acme@2".
     pub custom_probes: Vec<String>,
     /// Higher is leased first.
     pub priority: Option<i32>,

@@ -33,7 +33,10 @@ pub(super) fn lease(lease: Option<&Lease>, violations: &mut Violations) {
     if let Err(error) = lease.task_id.parse::<TaskId>() {
         violations.add("lease.task_id", INVALID_FIELD, error.to_string());
     }
-    if let Err(error) = lease.scan_id.parse::<ScanId>() {
+    // A check's lease has no scan.
+    if !lease.scan_id.is_empty()
+        && let Err(error) = lease.scan_id.parse::<ScanId>()
+    {
         violations.add("lease.scan_id", INVALID_FIELD, error.to_string());
     }
     if lease.epoch < 1 {

@@ -11,6 +11,7 @@ use crate::{
     catalogues::Current,
     domain::{
         catalogue::{Catalogue, Problem},
+        custom::CustomModule,
         plan::{Plan, PlannedProbe},
         spec::{Seconds, Spec, Target},
         violation::{INVALID_FIELD, Violations},
@@ -100,6 +101,16 @@ fn number_of(number: f64) -> Option<Number> {
         return Some(Number::from(number as i64));
     }
     Number::from_f64(number)
+}
+
+/// What a scan is pinned to.
+pub(super) fn pinned(modules: Vec<CustomModule>) -> Vec<pb::CustomProbeVersion> {
+    let versions = modules.into_iter().map(|module| pb::CustomProbeVersion {
+        name: module.name,
+        version: module.version,
+        sha256: module.sha256,
+    });
+    versions.collect()
 }
 
 /// The tasks of a scan, in its order.

@@ -2,6 +2,7 @@
 
 mod check;
 mod convert;
+mod custom_probe;
 mod plugin;
 mod scan;
 mod task;
@@ -11,6 +12,7 @@ mod watch;
 use aegis_mesh::Error;
 use tonic::Status;
 
+pub(crate) use custom_probe::CustomProbeApi;
 pub(crate) use plugin::PluginApi;
 pub(crate) use scan::ScanApi;
 pub(crate) use task::{TaskApi, TaskPolicy};

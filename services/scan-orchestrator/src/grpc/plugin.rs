@@ -12,18 +12,34 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     catalogues::{Catalogues, Current},
+    customs::Customs,
     domain::catalogue,
 };
 
 /// Serves PluginService.
 pub(crate) struct PluginApi {
     catalogues: Arc<Catalogues>,
+    customs: Customs,
     tokens: PageTokens,
 }
 
 impl PluginApi {
-    pub(crate) fn new(catalogues: Arc<Catalogues>, tokens: PageTokens) -> Self {
-        Self { catalogues, tokens }
+    pub(crate) fn new(catalogues: Arc<Catalogues>, customs: Customs, tokens: PageTokens) -> Self {
+        Self {
+            catalogues,
+            customs,
+            tokens,
+        }
+    }
+
+    /// garak's own plugins.
+    async fn own(&self) -> aegis_mesh::Result<Current> {
+        self.catalogues.current().await
+    }
+
+    /// With those of custom probes, of each the newest valid version.
+    async fn all(&self) -> aegis_mesh::Result<Current> {
+        self.customs.extend(self.own().await?).await
     }
 
     /// One page of `plugins`, by name, and the token of the next, empty at the end. A token holds
@@ -55,7 +71,7 @@ impl PluginApi {
 }
 
 macro_rules! lists {
-    ($($method:ident: $plugins:ident, $request:ident => $response:ident by $convert:ident;)*) => {
+    ($($method:ident: $which:ident $plugins:ident, $request:ident => $response:ident by $convert:ident;)*) => {
         #[tonic::async_trait]
         impl PluginService for PluginApi {
             $(async fn $method(
@@ -63,7 +79,7 @@ macro_rules! lists {
                 request: Request<$request>,
             ) -> Result<Response<$response>, Status> {
                 let $request { page_size, page_token } = request.into_inner();
-                let current = self.catalogues.current().await?;
+                let current = self.$which().await?;
                 let plugins = &current.catalogue.$plugins;
                 let list = stringify!($plugins);
                 let (page, next_page_token) =
@@ -82,10 +98,10 @@ macro_rules! lists {
 }
 
 lists! {
-    list_probes: probes, ListProbesRequest => ListProbesResponse by probe;
-    list_detectors: detectors, ListDetectorsRequest => ListDetectorsResponse by detector;
-    list_generators: generators, ListGeneratorsRequest => ListGeneratorsResponse by generator;
-    list_buffs: buffs, ListBuffsRequest => ListBuffsResponse by buff;
+    list_probes: all probes, ListProbesRequest => ListProbesResponse by probe;
+    list_detectors: all detectors, ListDetectorsRequest => ListDetectorsResponse by detector;
+    list_generators: own generators, ListGeneratorsRequest => ListGeneratorsResponse by generator;
+    list_buffs: own buffs, ListBuffsRequest => ListBuffsResponse by buff;
 }
 
 fn probe(name: &str, probe: &catalogue::Probe, _: &Current) -> Probe {
@@ -105,6 +121,8 @@ fn probe(name: &str, probe: &catalogue::Probe, _: &Current) -> Probe {
         option_keys: probe.option_keys.iter().cloned().collect(),
         not_evaluable_reason: reason,
         not_evaluable_message: message,
+        custom: probe.custom_version.is_some(),
+        custom_version: probe.custom_version.unwrap_or_default(),
     }
 }
 
@@ -117,6 +135,8 @@ fn detector(name: &str, detector: &catalogue::Detector, _: &Current) -> Detector
         lang: detector.lang_spec.clone(),
         loadable: detector.not_loadable.is_none(),
         option_keys: detector.option_keys.iter().cloned().collect(),
+        custom: detector.custom_version.is_some(),
+        custom_version: detector.custom_version.unwrap_or_default(),
     }
 }
 

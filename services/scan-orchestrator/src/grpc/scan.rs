@@ -24,8 +24,10 @@ use super::{
 use crate::{
     catalogues::{Catalogues, Current},
     config::Config,
+    customs::Customs,
     domain::{
         creation,
+        custom::{self, CustomModule},
         lane::lane_key,
         plan::{Plan, plan_collecting},
         spec::Spec,
@@ -41,6 +43,7 @@ const CREATE_SCAN: &str = "aegis.scan.v1.ScanService/CreateScan";
 pub(crate) struct ScanApi {
     store: ScanStoreServiceClient<MeshChannel>,
     catalogues: Arc<Catalogues>,
+    customs: Customs,
     templates: Templates,
     lane_max_in_flight: i32,
     max_failures: i32,
@@ -55,12 +58,15 @@ struct Planned {
     spec: Spec,
     plan: Plan,
     current: Current,
+    /// The custom probes that it is pinned to.
+    custom: Vec<CustomModule>,
 }
 
 impl ScanApi {
     pub(crate) fn new(
         store: ScanStoreServiceClient<MeshChannel>,
         catalogues: Arc<Catalogues>,
+        customs: Customs,
         templates: Templates,
         config: &Config,
         shutdown: Shutdown,
@@ -68,6 +74,7 @@ impl ScanApi {
         Self {
             store,
             catalogues,
+            customs,
             templates,
             lane_max_in_flight: config.lane_max_in_flight,
             max_failures: config.max_failures,
@@ -97,6 +104,7 @@ impl ScanApi {
             template,
             plan,
             current,
+            custom,
             ..
         } = planned;
         let template = template.unwrap_or_default();
@@ -112,6 +120,7 @@ impl ScanApi {
             lane: Some(lane),
             tasks: convert::new_tasks(&plan, &current.catalogue),
             max_failures: self.max_failures,
+            custom_probes: convert::pinned(custom),
             spec: Some(ScanSpec {
                 // The runner hands them to garak, which needs their category.
                 buffs: plan.buffs,
@@ -119,7 +128,6 @@ impl ScanApi {
             }),
             template: template.name,
             template_version: template.version,
-            custom_probes: Vec::new(),
         };
         let answer = self.store.clone().create_scan(intent).await?;
         required(answer.into_inner().scan)
@@ -145,8 +153,13 @@ impl ScanApi {
         let wanted = TemplateRef::parse(template, &mut violations);
         let message = message.unwrap_or_default();
         let (message, template) = self.templates.apply(wanted.as_ref(), message).await?;
-        let current = self.catalogues.current().await?;
+        let mut current = self.catalogues.current().await?;
         let spec = convert::spec(&message, &mut violations);
+        let own = &current.catalogue;
+        let custom = self.customs.of_spec(&spec, own, &mut violations).await?;
+        if !custom.is_empty() {
+            current.catalogue = custom::extended(own, &custom).into();
+        }
         let plan = plan_collecting(
             &spec,
             &current.catalogue,
@@ -161,6 +174,7 @@ impl ScanApi {
             spec,
             plan,
             current,
+            custom,
         })
     }
 }

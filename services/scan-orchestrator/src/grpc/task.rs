@@ -48,6 +48,8 @@ pub(crate) struct TaskPolicy {
     lease: prost_types::Duration,
     /// How long a target may stay without a good answer.
     patience: prost_types::Duration,
+    /// How long the check of a custom probe may take.
+    check_timeout: prost_types::Duration,
     /// When tasks run again.
     pub(crate) retry: RetryPolicy,
 }
@@ -57,6 +59,7 @@ impl TaskPolicy {
         Self {
             lease: seconds(config.lease_seconds),
             patience: seconds(config.target_patience_seconds),
+            check_timeout: seconds(config.check_timeout_seconds),
             retry: RetryPolicy {
                 backoff: Some(seconds(config.backoff_seconds)),
                 max_backoff: Some(seconds(config.max_backoff_seconds)),
@@ -141,8 +144,10 @@ impl TaskService for TaskApi {
             .await
             .map_err(relay)?;
         let mut task = answer.into_inner().task;
-        if let Some(Work::Probe(probe)) = task.as_mut().and_then(|task| task.work.as_mut()) {
-            probe.target_patience = Some(self.policy.patience);
+        match task.as_mut().and_then(|task| task.work.as_mut()) {
+            Some(Work::Probe(probe)) => probe.target_patience = Some(self.policy.patience),
+            Some(Work::Check(check)) => check.timeout = Some(self.policy.check_timeout),
+            Some(Work::Report(_)) | None => {}
         }
         Ok(Response::new(pb::LeaseTaskResponse { task }))
     }

@@ -11,6 +11,7 @@ use aegis_proto::{
     internal::{
         catalog::v1::{
             self as pb,
+            custom_probe_store_service_server::CustomProbeStoreServiceServer,
             plugin_catalogue_service_server::{
                 PluginCatalogueService, PluginCatalogueServiceServer,
             },
@@ -61,6 +62,8 @@ pub(crate) struct Seen {
     pub(crate) known: Vec<String>,
     pub(crate) catalogue: Option<Vec<u8>>,
     pub(crate) next_lease: Option<task::LeasedTask>,
+    /// Custom probes and sources.
+    pub(crate) custom: super::custom::Custom,
     /// Every version of every template, in the order they were made.
     pub(crate) templates: Vec<Template>,
     /// Every queue call ends so.
@@ -86,12 +89,14 @@ impl Fake {
         let store = ScanStoreServiceServer::new(self.clone());
         let queue = TaskQueueServiceServer::new(self.clone());
         let plugins = PluginCatalogueServiceServer::new(self.clone());
+        let custom = CustomProbeStoreServiceServer::new(self.clone());
         let templates = TemplateStoreServiceServer::new(self.clone());
         MeshServer::builder("fake-catalog", &config)
             .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
             .add_service(sized!(store, &config))
             .add_service(sized!(queue, &config))
             .add_service(sized!(plugins, &config))
+            .add_service(sized!(custom, &config))
             .add_service(sized!(templates, &config))
             .into_routes()
             .expect("routes")

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
+mod custom;
 mod fake;
 mod fake_templates;
 
@@ -21,6 +22,7 @@ use aegis_proto::{
 use aegis_scan_orchestrator::{Config, Deps, Running, start};
 use tonic::Status;
 
+pub(crate) use custom::version;
 pub(crate) use fake::{Fake, Step, allowance, seconds};
 
 /// A trimmed survey of a real garak 0.17.1 installation without torch.
@@ -46,7 +48,10 @@ impl Orchestrator {
         let mut config = Config::default();
         change(&mut config);
         let shutdown = Shutdown::new();
-        let deps = Deps::new(MeshChannel::local(fake.routes()));
+        let deps = Deps::new(
+            MeshChannel::local(fake.routes()),
+            MeshChannel::local(fake.artifact()),
+        );
         let running = start(config, deps, shutdown.clone()).await.expect("starts");
         Self {
             running,

@@ -11,8 +11,11 @@ use aegis_proto::internal::catalog::v1 as pb;
 use aegis_proto::internal::catalog::v1::artifact_registry_service_server::{
     ArtifactRegistryService, ArtifactRegistryServiceServer,
 };
+use aegis_proto::internal::catalog::v1::custom_probe_store_service_server::CustomProbeStoreServiceServer;
 use aegis_proto::internal::task::v1::Lease;
 use tonic::{Request, Response, Status};
+
+use super::sources::Sources;
 
 pub(crate) const TOKEN: &[u8] = b"a lease's secret";
 
@@ -35,6 +38,7 @@ pub(crate) struct State {
     pub(crate) moments: Vec<pb::ScanMoment>,
     /// How often findings were asked for.
     pub(crate) finding_calls: usize,
+    pub(crate) sources: Sources,
 }
 
 #[derive(Clone)]
@@ -49,7 +53,8 @@ struct Row {
 impl FakeCatalog {
     pub(crate) fn channel(&self) -> MeshChannel {
         let server = MeshServer::builder("fake-catalog", &ServerConfig::default())
-            .add_service(ArtifactRegistryServiceServer::new(self.clone()));
+            .add_service(ArtifactRegistryServiceServer::new(self.clone()))
+            .add_service(CustomProbeStoreServiceServer::new(self.clone()));
         server.health().set_serving();
         MeshChannel::local(server.into_routes().unwrap())
     }
@@ -149,7 +154,7 @@ impl State {
         row.artifact.clone()
     }
 
-    fn check(&self, lease: Option<&Lease>) -> Result<Lease> {
+    pub(super) fn check(&self, lease: Option<&Lease>) -> Result<Lease> {
         let lease = lease.ok_or_else(|| Error::invalid_argument("INVALID_FIELD", "no lease"))?;
         if lease.token == TOKEN && self.epochs.get(&lease.task_id) == Some(&lease.epoch) {
             return Ok(lease.clone());

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod samples;
+mod sources;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use aegis_mesh::{
 };
 use aegis_proto::common::v1::Checksum;
 use aegis_proto::internal::artifact::v1::artifact_service_client::ArtifactServiceClient;
+use aegis_proto::internal::artifact::v1::source_service_client::SourceServiceClient;
 use aegis_proto::internal::artifact::v1::{self as pb};
 use aegis_proto::internal::task::v1::Lease;
 use aegis_proto::report::v1::report_service_client::ReportServiceClient;
@@ -86,6 +88,10 @@ impl Service {
 
     pub(crate) fn is_healthy(&self) -> bool {
         self.running.health().is_serving()
+    }
+
+    pub(crate) fn sources(&self) -> SourceServiceClient<MeshChannel> {
+        SourceServiceClient::new(MeshChannel::local(self.running.routes()))
     }
 
     pub(crate) fn path(&self, object_key: &str) -> PathBuf {

@@ -7,6 +7,7 @@ mod m20261124_000002_scan_columns;
 mod m20261124_000003_history;
 mod m20261124_000004_statistics;
 mod m20261124_000005_templates;
+mod m20261124_000006_custom_probes;
 
 /// All migrations, in order.
 pub(crate) struct Migrator;
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000003_history::Migration),
             Box::new(m20261124_000004_statistics::Migration),
             Box::new(m20261124_000005_templates::Migration),
+            Box::new(m20261124_000006_custom_probes::Migration),
         ]
     }
 }
