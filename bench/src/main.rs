@@ -1,6 +1,7 @@
 //! The measurements that the README quotes: Aegis against plain `garak`, in one run, at the
 //! plain one's best setting, with no more calls in flight than it had.
 
+mod large;
 mod ours;
 mod plain;
 mod probes;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use aegis_demo_target::DemoTarget;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
+use large::Backend;
 use table::Table;
 
 /// Measure Aegis against plain garak.
@@ -26,6 +28,12 @@ struct Args {
     /// Settings of plain garak's parallel_attempts to choose the best of; 0 is off
     #[arg(long, value_delimiter = ',', default_values_t = [0, 8, 16, 32])]
     plain: Vec<u32>,
+    /// Databases that `large` measures
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Backend::Sqlite, Backend::Postgres])]
+    database: Vec<Backend>,
+    /// Scans that `large` grows to, one size after the other
+    #[arg(long, value_delimiter = ',', default_values_t = large::SIZES)]
+    scans: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,6 +52,8 @@ enum Measurement {
     ManyInstant,
     /// From cancel to garak's end
     Cancel,
+    /// The history of up to a million scans; hours, and 30 GB in .data
+    Large,
 }
 
 const QUICK: [Measurement; 5] = [
@@ -76,6 +86,12 @@ async fn measure(what: Measurement, args: &Args, table: &mut Table) -> Result<()
         Measurement::Idle => return idle(aegis, table).await,
         Measurement::Start => return start(aegis, table).await,
         Measurement::Cancel => return cancel(aegis, table).await,
+        Measurement::Large => {
+            for backend in &args.database {
+                large::measure(aegis, *backend, &args.scans, table).await?;
+            }
+            return Ok(());
+        }
         Measurement::Latency => ("12 probes, 50 ms target", &probes::TWELVE, 5, 50),
         Measurement::Instant => ("12 probes, instant target", &probes::TWELVE, 5, 0),
         Measurement::Many => ("72 probes, 40 ms target", &probes::MANY, 1, 40),

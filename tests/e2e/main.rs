@@ -5,8 +5,11 @@ mod artifacts;
 mod bad_input;
 mod bad_target;
 mod cli;
+mod custom_probes;
 mod fidelity;
 mod lifecycle;
+mod memory;
+mod reading;
 mod support;
 mod up;
 mod watch;
@@ -41,6 +44,9 @@ fn main() -> Result<ExitCode> {
         bad_target::cases(),
         cli::cases(),
         fidelity::cases(),
+        memory::cases(),
+        custom_probes::cases(),
+        reading::cases(),
     ]
     .concat();
     let runtime = Arc::new(Runtime::new()?);

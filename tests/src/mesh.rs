@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aegis_testkit::{Postgres, S3Server, TestDatabase};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -24,7 +25,7 @@ const WARM_UP: Duration = Duration::from_secs(180);
 pub enum Way {
     /// `aegis up`.
     OneProcess,
-    /// Five binaries over TCP.
+    /// Five binaries over TCP, on PostgreSQL and an S3 server.
     FiveProcesses,
 }
 
@@ -48,6 +49,8 @@ pub struct Mesh {
     /// In the order in which they are stopped.
     processes: Vec<Process>,
     data: TempDir,
+    /// Goes after the processes that use it.
+    _database: Option<TestDatabase<'static>>,
 }
 
 /// Orchestrator settings that let bad luck show in seconds.
@@ -66,14 +69,16 @@ impl Mesh {
     /// When a process does not start, or garak does not warm up.
     pub async fn start(way: Way) -> Result<Self> {
         let data = tempfile::Builder::new().prefix("aegis-e2e-").tempdir()?;
-        let (base, processes) = match way {
-            Way::OneProcess => one_process(data.path())?,
-            Way::FiveProcesses => five_processes(data.path())?,
+        let database = (way == Way::FiveProcesses).then(|| Postgres::shared().create_database());
+        let (base, processes) = match &database {
+            None => one_process(data.path())?,
+            Some(database) => five_processes(data.path(), &database.url())?,
         };
         let mesh = Self {
             client: Client::new(&base)?,
             processes,
             data,
+            _database: database,
         };
         mesh.warm().await?;
         Ok(mesh)
@@ -153,7 +158,7 @@ fn one_process(data: &Path) -> Result<(String, Vec<Process>)> {
     Ok((base, vec![process]))
 }
 
-fn five_processes(data: &Path) -> Result<(String, Vec<Process>)> {
+fn five_processes(data: &Path, database_url: &str) -> Result<(String, Vec<Process>)> {
     let [gateway, orchestrator, runner, catalog, artifact] = free_addresses()?;
     let start = |name: &str, settings: &[(&str, &str)]| -> Result<Process> {
         let prefix = format!("AEGIS_{}__", name.to_uppercase().replace('-', "_"));
@@ -171,9 +176,12 @@ fn five_processes(data: &Path) -> Result<(String, Vec<Process>)> {
         (at(&orchestrator), at(&catalog), at(&artifact));
     let python = garak_python()?.display().to_string();
     let catalogue = catalogue_dir().display().to_string();
+    let store = S3Server::seaweedfs();
+    let keys = store.admin();
     let mut policy = vec![
         ("SERVER__LISTEN", orchestrator.as_str()),
         ("CATALOG__ADDRESS", to_catalog.as_str()),
+        ("ARTIFACT__ADDRESS", to_artifact.as_str()),
     ];
     policy.extend(IMPATIENT);
     let processes = vec![
@@ -206,14 +214,24 @@ fn five_processes(data: &Path) -> Result<(String, Vec<Process>)> {
                 ("SERVER__LISTEN", &artifact),
                 ("CATALOG__ADDRESS", &to_catalog),
                 ("DATA_DIR", &path("artifact")),
+                ("STORAGE_BACKEND", "minio"),
+                ("MINIO__ENDPOINT", &store.endpoint()),
+                ("MINIO__ACCESS_KEY", keys.access),
+                ("MINIO__SECRET_KEY", keys.secret),
+                ("MINIO__BUCKET", &bucket()),
             ],
         )?,
         start(
             "catalog",
-            &[("SERVER__LISTEN", &catalog), ("DATA_DIR", &path("catalog"))],
+            &[("SERVER__LISTEN", &catalog), ("DATABASE_URL", database_url)],
         )?,
     ];
     Ok((at(&gateway), processes))
+}
+
+/// A bucket of this mesh's own, made by the artifact service.
+fn bucket() -> String {
+    format!("aegis-{}", uuid::Uuid::new_v4().simple())
 }
 
 /// Free ports, found all at once so that no two are the same.

@@ -35,7 +35,6 @@ pub(crate) async fn run(client: &Client, as_json: bool, args: RunArgs) -> anyhow
         request_id: args
             .request_id
             .unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
-        ..CreateScanRequest::default()
     };
     let scan = start(client, request).await?;
     if args.detach {
