@@ -10,6 +10,7 @@ use crate::support::{spec, target, text};
 
 crate::cases![
     files_are_served_with_ranges_and_tags,
+    a_redirect_leads_to_the_same_bytes,
     garak_accepts_the_report,
     attempts_are_found_by_outcome
 ];
@@ -96,6 +97,30 @@ async fn files_are_served_with_ranges_and_tags(mesh: &Mesh) -> Result<()> {
         .get(&format!("/v1/scans/{id}/artifacts/digest.json"))
         .await?;
     ensure!(unknown.status.is_client_error(), "{unknown:?}");
+    Ok(())
+}
+
+/// To the object store's own link, or, where artifacts lie in a directory, to no other place.
+async fn a_redirect_leads_to_the_same_bytes(mesh: &Mesh) -> Result<()> {
+    let id = scanned(mesh).await?;
+    let path = format!("/v1/scans/{id}/artifacts/report.jsonl");
+    let get = async |path: &str| {
+        let request = mesh.client().request(Method::GET, path);
+        let answer = request.send().await?.error_for_status()?;
+        let host = answer.url().authority().to_owned();
+        anyhow::Ok((host, answer.bytes().await?))
+    };
+    let (here, bytes) = get(&path).await?;
+    let (there, linked) = get(&format!("{path}?redirect=true")).await?;
+    ensure!(bytes == linked, "other bytes from {there}");
+    let link = format!("{path}:link");
+    let asked = mesh.client().post(&link, &serde_json::json!({})).await?;
+    let has_links = asked.status == StatusCode::OK;
+    ensure!(
+        has_links || asked.reason() == "LINKS_UNSUPPORTED",
+        "{asked:?}"
+    );
+    ensure!(has_links == (here != there), "{here} {there} {asked:?}");
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aegis_mesh::{Error, Result};
 use aegis_proto::ids::{ProjectId, ScanId};
@@ -65,14 +66,7 @@ impl Downloads {
         offset: u64,
         limit: Option<u64>,
     ) -> Result<(StoredArtifact, ByteStream)> {
-        let Wanted {
-            scan,
-            name,
-            revision,
-        } = wanted;
-        let artifacts = self.list(project, scan, revision).await?;
-        let artifact = artifacts.into_iter().find(|artifact| artifact.name == name);
-        let artifact = artifact.ok_or_else(|| not_there(wanted))?;
+        let artifact = self.find(project, wanted).await?;
         let size = artifact.checksum.map_or(0, |checksum| checksum.size);
         let range = within(size, offset, limit)?;
         if self.store.stat(&artifact.key).await? != Some(size) {
@@ -83,6 +77,28 @@ impl Downloads {
         }
         let bytes = self.store.read(&artifact.key, range).await?;
         Ok((artifact, bytes))
+    }
+
+    /// A link by which whoever has it can get the file for `ttl`.
+    ///
+    /// # Errors
+    /// NOT_FOUND / ARTIFACT_NOT_FOUND; FAILED_PRECONDITION / LINKS_UNSUPPORTED.
+    pub async fn link(&self, project: &ProjectId, wanted: Wanted, ttl: Duration) -> Result<String> {
+        let artifact = self.find(project, wanted).await?;
+        let file_name = artifact.name.file_name(&artifact.scan);
+        let media_type = artifact.name.media_type();
+        let link = self.store.link(&artifact.key, &file_name, media_type, ttl);
+        link.await?.ok_or_else(|| {
+            let message = "artifacts lie in a directory, which has no links";
+            Error::failed_precondition("LINKS_UNSUPPORTED", message)
+                .hint("download the file from here instead")
+        })
+    }
+
+    async fn find(&self, project: &ProjectId, wanted: Wanted) -> Result<StoredArtifact> {
+        let artifacts = self.list(project, wanted.scan, wanted.revision).await?;
+        let found = artifacts.into_iter().find(|one| one.name == wanted.name);
+        found.ok_or_else(|| not_there(wanted))
     }
 }
 

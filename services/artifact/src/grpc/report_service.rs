@@ -1,6 +1,7 @@
 //! `aegis.report.v1.ReportService`.
 
 use std::pin::Pin;
+use std::time::{Duration, SystemTime};
 
 use aegis_mesh::{PageTokens, Result, principal_of};
 use aegis_proto::report::v1::{self as pb, report_service_server::ReportService};
@@ -118,9 +119,23 @@ impl ReportService for ReportApi {
 
     async fn create_artifact_link(
         &self,
-        _request: Request<pb::CreateArtifactLinkRequest>,
+        request: Request<pb::CreateArtifactLinkRequest>,
     ) -> Reply<pb::CreateArtifactLinkResponse> {
-        Err(Status::unimplemented("CreateArtifactLink"))
+        let project = principal_of(&request)?.project;
+        let request = request.into_inner();
+        let wanted = Wanted {
+            scan: convert::id("scan_id", &request.scan_id)?,
+            name: ArtifactName::parse_public(&request.name)?,
+            revision: revision(request.revision)?,
+        };
+        let ttl = link_ttl(request.ttl)?;
+        // Before it is made: what is promised is not longer than what holds.
+        let expires = SystemTime::now() + ttl;
+        let url = self.downloads.link(&project, wanted, ttl).await?;
+        Ok(Response::new(pb::CreateArtifactLinkResponse {
+            url,
+            expire_time: Some(expires.into()),
+        }))
     }
 
     type ReadArtifactStream =
@@ -155,6 +170,16 @@ impl ReportService for ReportApi {
             stream::once(async { Ok(first) }).chain(later),
         )))
     }
+}
+
+/// 1 s to 7 days, as S3 has it; 15 minutes when nothing is asked for.
+fn link_ttl(ttl: Option<prost_types::Duration>) -> Result<Duration> {
+    const DEFAULT: Duration = Duration::from_secs(15 * 60);
+    const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+    let Some(ttl) = ttl else { return Ok(DEFAULT) };
+    let asked = Duration::try_from(ttl).ok();
+    let fits = asked.filter(|ttl| (Duration::from_secs(1)..=LONGEST).contains(ttl));
+    fits.ok_or_else(|| convert::invalid("ttl", "must be 1 s to 7 days"))
 }
 
 fn revision(revision: i32) -> Result<i32> {

@@ -66,9 +66,9 @@ async fn each_call_takes_its_number_of_statements(world: &World) {
     }
     let expected = [
         ("CreateScan", 13),
-        ("LeaseTask", 13),
+        ("LeaseTask", 14),
         ("ReportTask", 6),
-        ("FinishTask", 13),
+        ("FinishTask", 14),
         ("GetScan", 5),
         ("ListProbeResults", 2),
         ("ListScans", 4),

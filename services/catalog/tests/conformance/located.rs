@@ -148,7 +148,10 @@ async fn a_walk_without_findings_goes_on(world: &World) {
     let rows = world
         .sql("SELECT * FROM scans WHERE id = $1", vec![first.0.into()])
         .await;
-    let columns: Vec<String> = rows[0].column_names();
+    // The database computes these itself.
+    const COMPUTED: [&str; 4] = ["state_rank", "duration_ms", "pass_rate", "coverage"];
+    let mut columns: Vec<String> = rows[0].column_names();
+    columns.retain(|name| !COMPUTED.contains(&name.as_str()));
     let changed = columns.iter().map(|name| match name.as_str() {
         "id" => "$1".to_owned(),
         "created_at" => "2000".to_owned(),
