@@ -44,6 +44,9 @@ struct Args {
     /// Only make the databases of `large`
     #[arg(long, requires = "keep")]
     make: bool,
+    /// The Python that has MLflow, which `large` compares with
+    #[arg(long, default_value = ".tools/mlflow/bin/python")]
+    mlflow_python: std::path::PathBuf,
     /// The file with the table of `large`
     #[arg(long, default_value = ".data/bench/large.md")]
     table: std::path::PathBuf,
@@ -62,6 +65,7 @@ impl Args {
             parts: parts.to_vec(),
             keep: self.keep.clone(),
             only_make: self.make,
+            python: self.mlflow_python.clone(),
             table: self.table.clone(),
         }
     }

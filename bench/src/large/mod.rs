@@ -5,10 +5,14 @@ mod cost;
 mod goals;
 mod growth;
 mod lists;
+mod mlflow;
+mod report;
+mod reports;
 mod rows;
 mod statistics;
 mod store;
 mod sums;
+mod upload;
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +34,14 @@ pub(crate) enum Part {
     History,
     /// Sums over scans
     Statistics,
+    /// A report of a gigabyte is taken in
+    Import,
+    /// A page of its hits is read out of an S3 server
+    DrillDown,
+    /// A runner's report goes through artifact into an S3 server
+    Upload,
+    /// Against MLflow's tracking server
+    Compare,
 }
 
 /// What is measured.
@@ -42,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) keep: Option<PathBuf>,
     /// Databases are made and not measured.
     pub(crate) only_make: bool,
+    /// The Python that has MLflow.
+    pub(crate) python: PathBuf,
     /// The table is written to this file.
     pub(crate) table: PathBuf,
 }
@@ -59,6 +73,22 @@ pub(crate) async fn measure(plan: &Plan) -> Result<()> {
     };
     let mut goals = Goals::default();
     databases(plan, keep, &mut goals).await?;
+    if plan.only_make {
+        return Ok(());
+    }
+    let asked = |part| plan.parts.contains(&part);
+    if asked(Part::Compare) {
+        mlflow::compare(plan, keep, &mut goals).await?;
+    }
+    if asked(Part::Import) {
+        reports::import(plan, keep, &mut goals).await?;
+    }
+    if asked(Part::DrillDown) {
+        reports::drill_down(plan, keep, &mut goals).await?;
+    }
+    if asked(Part::Upload) {
+        upload::measure(plan, &mut goals)?;
+    }
     std::fs::write(&plan.table, goals.to_string())?;
     println!("\n{goals}\nwritten to {}", plan.table.display());
     Ok(())

@@ -48,7 +48,7 @@ fi
 "#;
 
 /// Settings of a server whose data stays: one that has some memory of its own.
-const KEPT: &str = "-c shared_buffers=512MB -c maintenance_work_mem=512MB -c max_wal_size=4GB \
+const KEPT: &str = "-c shared_buffers=512MB -c maintenance_work_mem=512MB -c max_wal_size=256MB \
     -c wal_level=minimal -c max_wal_senders=0";
 
 /// A running server.
