@@ -1,11 +1,12 @@
 //! A throw-away PostgreSQL: one server for a test process, one database for a test.
 //!
-//! The server is the child of a small shell that waits for its standard input to end. That pipe
-//! ends with the test process, however it ends (`kill -9` included); then the shell stops the
-//! server and removes its folder. No orphan, and no unsafe code.
+//! The server is the child of a small shell that reads its standard input: `stop` and `start` as
+//! it is told, and when the pipe ends, which it does with the test process however that ends
+//! (`kill -9` included), the shell stops the server and removes its folder. No orphan, and no
+//! unsafe code.
 
 use std::{
-    io,
+    io::{self, Write},
     net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
@@ -30,16 +31,26 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// `$1` the folder with the programs, `$2` that of the data, `$3` the port, `$4` more settings,
 /// none of which has a space in it.
+///
+/// QUIT ends the server at once, as a crash would. What it acknowledged is in its log then: without
+/// fsync that would not survive a loss of power, but the end of a process.
 const GUARD: &str = r#"
-"$1/postgres" -D "$2" -p "$3" -h 127.0.0.1 -k "" \
-    -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
-    -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal $4 \
-    </dev/null >"$2/server.log" 2>&1 &
-server=$!
-cat >/dev/null
-kill -QUIT "$server"
-wait "$server"
-rm -rf "$2"
+programs=$1 data=$2 port=$3 more=$4
+start() {
+    "$programs/postgres" -D "$data" -p "$port" -h 127.0.0.1 -k "" \
+        -c fsync=off -c full_page_writes=off \
+        -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal $more \
+        </dev/null >>"$data/server.log" 2>&1 &
+    server=$!
+}
+stop() {
+    kill -QUIT "$server"
+    wait "$server"
+}
+start
+while read -r word; do "$word"; done
+stop
+rm -rf "$data"
 "#;
 
 /// A running server without any data worth keeping.
@@ -146,6 +157,33 @@ impl Postgres {
         TestDatabase { server: self, name }
     }
 
+    /// Ends the server at once, whatever it does; its databases stay.
+    ///
+    /// # Errors
+    /// When it cannot be told so, or does not end.
+    pub fn stop(&self) -> io::Result<()> {
+        self.tell("stop")?;
+        until(|| match succeed(self.client("pg_isready")) {
+            Ok(()) => Err(io::Error::other("the server goes on")),
+            Err(_) => Ok(()),
+        })
+    }
+
+    /// Starts it again, where it was.
+    ///
+    /// # Errors
+    /// When it cannot be told so, or does not come up.
+    pub fn start_again(&self) -> io::Result<()> {
+        self.tell("start")?;
+        self.wait_until_ready()
+    }
+
+    fn tell(&self, word: &str) -> io::Result<()> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let mut pipe = self.guard.stdin.as_ref().ok_or_else(gone)?;
+        writeln!(pipe, "{word}")
+    }
+
     fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command
@@ -155,16 +193,21 @@ impl Postgres {
     }
 
     fn wait_until_ready(&self) -> io::Result<()> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let Err(error) = succeed(self.client("pg_isready")) else {
-                return Ok(());
-            };
-            if Instant::now() > deadline {
-                return Err(error);
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        until(|| succeed(self.client("pg_isready")))
+    }
+}
+
+/// Looks until it is so.
+fn until(is_so: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let Err(error) = is_so() else {
+            return Ok(());
+        };
+        if Instant::now() > deadline {
+            return Err(error);
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
