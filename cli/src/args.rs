@@ -137,7 +137,7 @@ pub(crate) enum ScanCommand {
         #[command(flatten)]
         scan: ScanArgs,
         /// Kept in the scan's log
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Evaluate again what was not evaluated
@@ -168,7 +168,7 @@ pub(crate) struct ScanArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     /// Start from this template, such as quick or nightly@3; other options win over it
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) template: String,
     #[command(flatten)]
     pub(crate) spec: SpecArgs,
@@ -179,7 +179,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) plan: PlanArgs,
     /// A name to find the scan by
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) name: String,
     /// KEY=VALUE, repeatable
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]

@@ -24,28 +24,28 @@ pub(crate) struct StatsArgs {
     #[arg(long, value_enum)]
     by: Option<By>,
     /// First day, such as 2026-11-01 (UTC)
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     from: String,
     /// Last day
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     to: String,
     /// Only this target; needs --target-name
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     target_type: String,
     /// Only this target; needs --target-type
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     target_name: String,
     /// Only this probe
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     probe: String,
     /// Only this module of probes
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     module: String,
     /// Only probes with this tag, such as owasp:llm01
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     tag: String,
     /// Only this detector
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     detector: String,
     /// Order of the rows
     #[arg(long, value_enum, default_value_t = Order::Key)]
@@ -88,6 +88,9 @@ pub(crate) async fn run(
         start_date: args.from,
         end_date: args.to,
     });
+    let narrowed = [&args.probe, &args.module, &args.tag, &args.detector]
+        .iter()
+        .any(|value| !value.is_empty());
     let filter = Some(StatisticsFilter {
         target_type: args.target_type,
         target_name: args.target_name,
@@ -107,6 +110,7 @@ pub(crate) async fn run(
         }
         return Ok(ExitCode::SUCCESS);
     };
+    let counts_scans = has_scans(by) && !narrowed;
     let request = ListStatisticsRequest {
         dimension: dimension(by).into(),
         window,
@@ -121,24 +125,36 @@ pub(crate) async fn run(
         print_json(&answer)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let heading = format!("{by:?}").to_lowercase();
-    let mut rows = table(&[&heading, "scans", "passed", "failed", "nones", "pass rate"]);
+    let key = format!("{by:?}").to_lowercase();
+    let mut heading = vec![key.as_str(), "passed", "failed", "nones", "pass rate"];
+    if counts_scans {
+        heading.push("scans");
+    }
+    let mut rows = table(&heading);
     for row in &answer.rows {
         let statistics = row.statistics.clone().unwrap_or_default();
-        rows.add_row([
+        let mut cells = vec![
             Cell::new(&row.key),
-            number(scans(&statistics)),
             number(statistics.passed),
             number(statistics.failed),
             number(statistics.nones),
             right(percent(statistics.pass_rate)),
-        ]);
+        ];
+        if counts_scans {
+            cells.push(number(scans(&statistics)));
+        }
+        rows.add_row(cells);
     }
     println!("{rows}");
     if !answer.next_page_token.is_empty() {
         println!("there are more; --limit shows up to 1,000");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Scans are counted by when and of what; no part of a scan is a scan.
+fn has_scans(by: By) -> bool {
+    matches!(by, By::Day | By::Week | By::Month | By::Target)
 }
 
 fn scans(statistics: &Statistics) -> i64 {

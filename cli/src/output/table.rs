@@ -1,19 +1,30 @@
 //! Tables.
 
 use aegis_proto::scan::v1::{Grades, ProbeResult, Scan, scan::State};
-use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, LineStyle, Table,
+    TableStyle, Width, presets,
+};
+
+/// Widest column where no terminal says how much room there is: a description wraps.
+const WIDEST: u16 = 72;
+/// Lines above, below and under the heading, none between rows.
+const STYLE: TableStyle = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
 
 /// A table with this heading.
 pub(crate) fn table(heading: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(STYLE)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(
             heading
                 .iter()
                 .map(|h| Cell::new(h).add_attribute(Attribute::Bold)),
         );
+    for column in table.column_iter_mut() {
+        column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(WIDEST)));
+    }
     table
 }
 

@@ -20,16 +20,16 @@ pub(crate) struct AttemptsArgs {
     /// The scan's id
     scan_id: String,
     /// Only this probe
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     probe: String,
     /// Only attempts that this detector judged
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     detector: String,
     /// Only attempts with this outcome
     #[arg(long, value_enum)]
     outcome: Option<OutcomeArg>,
     /// Occurs in prompt or output
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     text: String,
     /// Hits first
     #[arg(long)]
@@ -38,7 +38,7 @@ pub(crate) struct AttemptsArgs {
     #[arg(long, default_value_t = 20)]
     page_size: i32,
     /// The token that the page before ended with
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     page_token: String,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct AttemptArgs {
     /// The attempt's id
     attempt_id: String,
     /// Its probe: finds it faster
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     probe: String,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct WorkflowArgs {
     /// The scan's id
     scan_id: String,
     /// Only this probe
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     probe: String,
     /// Nodes at most
     #[arg(long, default_value_t = 200)]

@@ -20,16 +20,16 @@ pub(crate) struct ListArgs {
     #[arg(long = "state", value_enum)]
     states: Vec<StateArg>,
     /// Only scans of this target type
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     target_type: String,
     /// Only scans of this target name
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     target_name: String,
     /// Only scans made from this template
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     template: String,
     /// Only scans that ran this probe
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     probe: String,
     /// Only scans with this label, repeatable; KEY= takes any value
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
@@ -50,7 +50,7 @@ pub(crate) struct ListArgs {
     #[arg(long)]
     defcon: Vec<i32>,
     /// Occurs in name, target or error
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     text: String,
     /// What comes first
     #[arg(long, value_enum, default_value_t = Order::Created)]
@@ -68,7 +68,7 @@ pub(crate) struct ListArgs {
     #[arg(long, default_value_t = 20)]
     page_size: i32,
     /// The token that the page before ended with
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     page_token: String,
 }
 

@@ -1,11 +1,12 @@
 //! A throw-away PostgreSQL: one server for a test process, one database for a test.
 //!
-//! The server is the child of a small shell that waits for its standard input to end. That pipe
-//! ends with the test process, however it ends (`kill -9` included); then the shell stops the
-//! server and removes its folder. No orphan, and no unsafe code.
+//! The server is the child of a small shell that reads its standard input: `stop` and `start` as
+//! it is told, and when the pipe ends, which it does with the test process however that ends
+//! (`kill -9` included), the shell stops the server and removes its folder, unless its data is to
+//! stay. No orphan, and no unsafe code.
 
 use std::{
-    io,
+    io::{self, Write},
     net::TcpListener,
     os::unix::{
         fs::{PermissionsExt, chown},
@@ -30,26 +31,35 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// `$1` the folder with the programs, `$2` that of the data, `$3` the port, `$4` what becomes of the
 /// data, `$5` more settings, none of which has a space in it.
+///
+/// QUIT ends the server at once, as a crash would. What it acknowledged is in its log then: without
+/// fsync that would not survive a loss of power, but the end of a process.
 const GUARD: &str = r#"
-"$1/postgres" -D "$2" -p "$3" -h 127.0.0.1 -k "" \
-    -c fsync=off -c full_page_writes=off -c synchronous_commit=off \
-    -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal $5 \
-    </dev/null >"$2/server.log" 2>&1 &
-server=$!
-cat >/dev/null
-if [ "$4" = keep ]; then
-    kill -INT "$server"
+programs=$1 data=$2 port=$3 then=$4 more=$5
+start() {
+    "$programs/postgres" -D "$data" -p "$port" -h 127.0.0.1 -k "" \
+        -c fsync=off -c full_page_writes=off \
+        -c max_connections=300 -c shared_buffers=32MB -c log_min_messages=fatal $more \
+        </dev/null >>"$data/server.log" 2>&1 &
+    server=$!
+}
+stop() {
+    kill -"${1:-QUIT}" "$server"
     wait "$server"
+}
+start
+while read -r word; do "$word"; done
+if [ "$then" = keep ]; then
+    stop INT
 else
-    kill -QUIT "$server"
-    wait "$server"
-    rm -rf "$2"
+    stop
+    rm -rf "$data"
 fi
 "#;
 
 /// Settings of a server whose data stays: one that has some memory of its own.
 const KEPT: &str = "-c shared_buffers=512MB -c maintenance_work_mem=512MB -c max_wal_size=256MB \
-    -c wal_level=minimal -c max_wal_senders=0";
+    -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0";
 
 /// A running server.
 #[derive(Debug)]
@@ -171,6 +181,33 @@ impl Postgres {
         self.guard.id().cast_signed()
     }
 
+    /// Ends the server at once, whatever it does; its databases stay.
+    ///
+    /// # Errors
+    /// When it cannot be told so, or does not end.
+    pub fn stop(&self) -> io::Result<()> {
+        self.tell("stop")?;
+        until(|| match succeed(self.client("pg_isready")) {
+            Ok(()) => Err(io::Error::other("the server goes on")),
+            Err(_) => Ok(()),
+        })
+    }
+
+    /// Starts it again, where it was.
+    ///
+    /// # Errors
+    /// When it cannot be told so, or does not come up.
+    pub fn start_again(&self) -> io::Result<()> {
+        self.tell("start")?;
+        self.wait_until_ready()
+    }
+
+    fn tell(&self, word: &str) -> io::Result<()> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let mut pipe = self.guard.stdin.as_ref().ok_or_else(gone)?;
+        writeln!(pipe, "{word}")
+    }
+
     fn client(&self, program: &str) -> Command {
         let mut command = Command::new(self.programs.join(program));
         command
@@ -180,16 +217,21 @@ impl Postgres {
     }
 
     fn wait_until_ready(&self) -> io::Result<()> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            let Err(error) = succeed(self.client("pg_isready")) else {
-                return Ok(());
-            };
-            if Instant::now() > deadline {
-                return Err(error);
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        until(|| succeed(self.client("pg_isready")))
+    }
+}
+
+/// Looks until it is so.
+fn until(is_so: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        let Err(error) = is_so() else {
+            return Ok(());
+        };
+        if Instant::now() > deadline {
+            return Err(error);
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

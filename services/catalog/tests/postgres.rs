@@ -255,3 +255,78 @@ async fn a_statement_that_takes_too_long_is_given_up() {
     holding.rollback().await.unwrap();
     store.list(&project, &query, None, 1).await.unwrap();
 }
+
+/// Nothing is acknowledged that is not stored, and work goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_goes_comes_back_by_itself() {
+    let server = Postgres::start().unwrap();
+    let database = server.create_database();
+    let config = Config {
+        database_url: Some(Secret::new(database.url())),
+        database_timeout_seconds: 2,
+        ..Config::default()
+    };
+    let shutdown = Shutdown::new();
+    let running = aegis_catalog::start(config, Deps::default(), shutdown)
+        .await
+        .unwrap();
+    let scans = ScanStoreServiceClient::new(MeshChannel::local(running.routes()));
+    let request = catalog::CreateScanRequest {
+        key: Some(catalog::IdempotencyKey {
+            method: "aegis.scan.v1.ScanService/CreateScan".to_owned(),
+            request_id: uuid::Uuid::new_v4().to_string(),
+            request_sha256: "b".repeat(64),
+        }),
+        ..create()
+    };
+    let ask = async || {
+        let context = CallContext::new(Principal::local());
+        let mut scans = scans.clone();
+        let answer = with_context(context, scans.create_scan(request.clone())).await;
+        answer.map(|answer| answer.into_inner().scan.unwrap().scan_id)
+    };
+    let before = ask().await.unwrap();
+    tokio::task::block_in_place(|| server.stop()).unwrap();
+    for _ in 0..3 {
+        let down = Error::from(ask().await.unwrap_err());
+        assert_eq!(down.reason(), "DATABASE_DOWN", "{down}");
+        assert!(down.is_retryable());
+    }
+    tokio::task::block_in_place(|| server.start_again()).unwrap();
+    assert_eq!(ask().await.unwrap(), before, "the same request, one scan");
+}
+
+/// As on a standby: what can be read is read, and a write says why it is not taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_writes_is_still_read() {
+    let database = Postgres::shared().create_database();
+    let options = DatabaseOptions::at(Location::Postgres(database.url()));
+    store::migrate(&options).await.unwrap();
+    let only_read = format!(
+        "ALTER DATABASE {} SET default_transaction_read_only = on",
+        database.name()
+    );
+    let config = Config {
+        database_url: Some(Secret::new(database.url())),
+        migrate_on_start: false,
+        ..Config::default()
+    };
+    let start = || aegis_catalog::start(config.clone(), Deps::default(), Shutdown::new());
+    // The first start makes the key of page tokens.
+    drop(start().await.unwrap());
+    run_sql(&database.url(), &[only_read]).await.unwrap();
+    let running = start().await.unwrap();
+    let channel = MeshChannel::local(running.routes());
+    let mut scans = ScanStoreServiceClient::new(channel.clone());
+    let mut history = HistoryServiceClient::new(channel);
+    let context = CallContext::new(Principal::local());
+    with_context(context, async {
+        let refused = Error::from(scans.create_scan(create()).await.unwrap_err());
+        assert_eq!(refused.reason(), "DATABASE_READ_ONLY", "{refused}");
+        assert!(refused.is_retryable());
+        let list = scan::ListScansRequest::default();
+        let listed = history.list_scans(list).await.unwrap().into_inner();
+        assert!(listed.scans.is_empty());
+    })
+    .await;
+}

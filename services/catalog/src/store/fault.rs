@@ -59,6 +59,18 @@ const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773
 /// PostgreSQL: a statement that took longer than `statement_timeout`.
 const QUERY_CANCELED: &str = "57014";
 
+/// What PostgreSQL says as it stops, starts or has no connection left: admin_shutdown,
+/// crash_shutdown, cannot_connect_now, too_many_connections
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+const GOING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+
+/// No room: PostgreSQL's disk_full, SQLite's SQLITE_FULL.
+const FULL: [&str; 2] = ["53100", "13"];
+
+/// Nothing may be written: PostgreSQL's read_only_sql_transaction (a standby, say), SQLite's
+/// SQLITE_READONLY.
+const READ_ONLY: [&str; 2] = ["25006", "8"];
+
 impl Fault {
     /// What whoever starts the catalog is told: what is wrong with which database.
     pub(crate) fn at_start(self, location: &Location) -> Error {
@@ -82,7 +94,7 @@ impl Fault {
         if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
             return true;
         }
-        database_code(error).is_some_and(|code| TRANSIENT.contains(&code.as_str()))
+        has_code(error, &TRANSIENT)
     }
 }
 
@@ -97,8 +109,13 @@ fn database_code(error: &DbErr) -> Option<String> {
     Some(code.into_owned())
 }
 
+fn has_code(error: &DbErr, codes: &[&str]) -> bool {
+    database_code(error).is_some_and(|code| codes.contains(&code.as_str()))
+}
+
 fn is_connection(error: &DbErr) -> bool {
-    matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
+    has_code(error, &GOING)
+        || matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
         || matches!(error,
             DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))
                 if source.as_database_error().is_none())
@@ -112,7 +129,7 @@ impl From<Fault> for Error {
         }
         match fault {
             Fault::Refused(error) => error,
-            Fault::Database(error) if database_code(&error).as_deref() == Some(QUERY_CANCELED) => {
+            Fault::Database(error) if has_code(&error, &[QUERY_CANCELED]) => {
                 tracing::warn!(%error, "a statement was given up");
                 Self::unavailable("DATABASE_BUSY", "the database took too long", RETRY_AFTER)
             }
@@ -123,6 +140,18 @@ impl From<Fault> for Error {
                     "the catalog's database cannot be reached",
                     RETRY_AFTER,
                 )
+            }
+            Fault::Database(error) if has_code(&error, &FULL) => {
+                tracing::error!(%error, "the database has no room left");
+                let message = "the catalog's database has no room left";
+                Self::unavailable("DATABASE_FULL", message, RETRY_AFTER)
+                    .hint("free space where the database lies; work goes on by itself")
+            }
+            Fault::Database(error) if has_code(&error, &READ_ONLY) => {
+                tracing::error!(%error, "the database takes no writes");
+                let message = "the catalog's database takes no writes now";
+                Self::unavailable("DATABASE_READ_ONLY", message, RETRY_AFTER)
+                    .hint("is it a standby, or mounted read-only? work goes on by itself")
             }
             Fault::Database(error) => Self::internal(error),
             Fault::Corrupt(what) => Self::internal(what),

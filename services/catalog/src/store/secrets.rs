@@ -47,17 +47,21 @@ impl Secrets {
     }
 }
 
+/// Written only when it is not there: a database that takes no writes can still be read.
 async fn key(database: &Database, name: &str) -> Result<Vec<u8>> {
+    if let Some(key) = get(database, name).await? {
+        return Ok(key);
+    }
     let fresh: [u8; 32] = rand::random();
-    let put = database
-        .dialect
-        .statement(PUT, [name.into(), fresh.to_vec().into()]);
+    let values = [name.into(), fresh.to_vec().into()];
+    let put = database.dialect.statement(PUT, values);
     database.writer.execute_raw(put).await?;
+    let missing = || sea_orm::DbErr::RecordNotFound(name.to_owned());
+    Ok(get(database, name).await?.ok_or_else(missing)?)
+}
+
+async fn get(database: &Database, name: &str) -> Result<Option<Vec<u8>>> {
     let get = database.dialect.statement(GET, [name.into()]);
-    let row = database
-        .writer
-        .query_one_raw(get)
-        .await?
-        .ok_or_else(|| sea_orm::DbErr::RecordNotFound(name.to_owned()))?;
-    Ok(row.try_get("", "value")?)
+    let row = database.writer.query_one_raw(get).await?;
+    Ok(row.map(|row| row.try_get("", "value")).transpose()?)
 }

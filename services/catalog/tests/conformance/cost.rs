@@ -4,9 +4,10 @@ use aegis_catalog::{
     domain::{
         artifact::ArtifactName,
         history::{ScanFilter, ScanQuery},
-        task::{Outcome, OutcomeKind},
+        task::{LeaseProof, Outcome, OutcomeKind},
+        template::NewTemplate,
     },
-    store::{ReportCall, ScanEdit},
+    store::{FindingQuery, ReportCall, ScanEdit, Work},
 };
 
 use crate::{
@@ -18,6 +19,7 @@ on_both!(
     lists_and_gets_take_a_fixed_number_of_statements,
     an_empty_poll_costs_the_same_whatever_waits,
     each_call_takes_its_number_of_statements,
+    reads_take_as_many_statements_for_much_as_for_little,
 );
 
 async fn statements<T>(world: &World, work: impl Future<Output = T>) -> u64 {
@@ -144,6 +146,82 @@ async fn statements_of_calls(
     let update = statements(world, store.update(project, id, &edit)).await;
     counted.push(("UpdateScan", update));
     counted
+}
+
+/// Templates, reports, findings, moments, comparison; statistics and custom probes have such a case of
+/// their own.
+async fn reads_take_as_many_statements_for_much_as_for_little(world: &World) {
+    let little = statements_of_reads(world, 1, 2).await;
+    let much = statements_of_reads(world, 40, 30).await;
+    assert_eq!(little, much);
+    assert!(little.iter().all(|(_, count)| *count <= 8), "{little:?}");
+}
+
+/// After `scans` more scans of `probes` probes each, and as many templates.
+async fn statements_of_reads(
+    world: &World,
+    scans: usize,
+    probes: usize,
+) -> Vec<(&'static str, u64)> {
+    let (store, project) = (&world.store, &world.project);
+    for _ in 0..scans {
+        let template = NewTemplate {
+            name: uuid::Uuid::new_v4().to_string(),
+            display_name: String::new(),
+            description: String::new(),
+            spec: serde_json::json!({}),
+            created_by: "local".to_owned(),
+        };
+        store.create_template(project, &template).await.unwrap();
+        world.create(1).await;
+    }
+    let (first, second) = (world.create(probes).await, world.create(probes).await);
+    world.work_off().await;
+    let open = world.create(probes).await;
+    let report = leased_report(world).await;
+    let query = FindingQuery {
+        target_type: "test.Repeat".to_owned(),
+        target_name: "x".to_owned(),
+        probe: "test.Probe0".to_owned(),
+        detector: String::new(),
+        after: None,
+        limit: 20,
+    };
+    let mut counted = Vec::new();
+    macro_rules! count {
+        ($name:literal, $call:expr) => {
+            let count = statements(world, async { $call.await.unwrap() }).await;
+            counted.push(($name, count));
+        };
+    }
+    count!("ListTemplates", store.templates(project, "", 100));
+    count!("CompareScans", store.compared(project, &[first, second]));
+    count!("ListReportParts", store.report_parts(project, &report));
+    count!(
+        "ListReportArtifacts",
+        store.report_artifacts(project, first, 0)
+    );
+    count!(
+        "LocateProbeReport",
+        store.locate(project, first, "test.Probe0")
+    );
+    count!("LocateReports", store.locate_all(project, first));
+    count!("LocateReports of parts", store.locate_all(project, open));
+    count!("ListFindingReports", store.finding_reports(project, &query));
+    count!("ListScanMoments", store.moments(project, first));
+    world.work_off().await;
+    counted
+}
+
+/// Does every probe there is, and holds the lease of the report that follows.
+async fn leased_report(world: &World) -> LeaseProof {
+    loop {
+        let granted = world.leased().await;
+        if let Work::Report { .. } = granted.work {
+            return granted.lease;
+        }
+        world.done(&granted).await.unwrap();
+    }
 }
 
 /// Read off the number of statements and the plan, not off a clock.
