@@ -184,6 +184,7 @@ async fn insert(tx: &Tx, project: &ProjectId, artifact: &Artifact) -> Result<()>
         created_at: Set(artifact.created_at),
         upload_deadline: Set(artifact.upload_deadline),
         committed_at: Set(None),
+        marked_at: Set(None),
     };
     row.insert(tx.conn()).await?;
     Ok(())
