@@ -187,6 +187,7 @@ pub(crate) async fn insert(tx: &Tx, project: &ProjectId, artifact: &Artifact) ->
         created_at: Set(artifact.created_at),
         upload_deadline: Set(artifact.upload_deadline),
         committed_at: Set(None),
+        marked_at: Set(None),
     };
     row.insert(tx.conn()).await?;
     Ok(())
