@@ -6,6 +6,7 @@ pub mod custom_source;
 pub mod deposit;
 pub mod download;
 pub mod fault;
+pub mod import;
 pub mod key;
 pub mod name;
 pub mod reading;

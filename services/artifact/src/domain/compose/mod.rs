@@ -16,7 +16,8 @@ use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::inputs::Inputs;
-use self::output::{ChunkWriter, HashedFile};
+use self::output::ChunkWriter;
+pub(super) use self::output::HashedFile;
 use super::deposit::{Sealed, deposit, write_index};
 use super::name::ArtifactName;
 use super::registry::{Lease, Registry, ReportTally, StoredArtifact};

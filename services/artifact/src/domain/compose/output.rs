@@ -12,14 +12,14 @@ use crate::domain::scratch::{Scratch, ScratchFile};
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A scratch file that knows its checksum.
-pub(super) struct HashedFile {
+pub(in crate::domain) struct HashedFile {
     out: BufWriter<File>,
     name: ScratchFile,
     hasher: Hasher,
 }
 
 impl HashedFile {
-    pub(super) fn create(scratch: &Scratch) -> io::Result<Self> {
+    pub(in crate::domain) fn create(scratch: &Scratch) -> io::Result<Self> {
         let (file, name) = scratch.create(None)?;
         let out = BufWriter::with_capacity(CHUNK_BYTES, file);
         Ok(Self {
@@ -30,7 +30,7 @@ impl HashedFile {
     }
 
     /// Ends the file; its bytes are on the disk then.
-    pub(super) fn finish(self) -> io::Result<(Checksum, ScratchFile)> {
+    pub(in crate::domain) fn finish(self) -> io::Result<(Checksum, ScratchFile)> {
         let file = self
             .out
             .into_inner()
