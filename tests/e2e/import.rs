@@ -221,7 +221,8 @@ async fn what_cannot_be_taken_is_named_and_the_rest_comes(mesh: &Mesh) -> Result
     let mut old = OldFolder::empty()?;
     let good = old.add_report(&report_of("0.14.0")?)?;
     let whole = report_of("0.13.0")?;
-    let broken = old.add_report(&whole.replacen("\"entry_type\": \"attempt\"", "\"entry_", 1))?;
+    let broken = old.add_report("this is no report\n")?;
+    let partly = old.add_report(&whole.replacen("\"entry_type\": \"attempt\"", "\"entry_", 1))?;
     old.add_probe()?;
     old.write("custom_probes/binary.py", "x")?;
     fs::write(old.path().join("custom_probes/binary.py"), [0xff, 0xfe])?;
@@ -232,8 +233,10 @@ async fn what_cannot_be_taken_is_named_and_the_rest_comes(mesh: &Mesh) -> Result
     old.write("garak.log", "x")?;
     symlink("/nowhere/at/all", old.path().join("link.report.jsonl"))?;
     let summary = import(mesh, 1, &[&old.shown()], &[])?;
-    ensure!(counts(&summary, "scans") == [1, 0, 1], "{summary:#}");
+    ensure!(counts(&summary, "scans") == [2, 0, 1], "{summary:#}");
     ensure!(there(mesh, good).await? && !there(mesh, broken).await?);
+    let left_out = about(&summary, "warnings", &partly.to_string()).concat();
+    ensure!(left_out.contains("left out: line "), "{left_out}");
     for (source, why) in [
         (broken.to_string().as_str(), "REPORT_MALFORMED"),
         ("metadata.json: AcmeProbe", "SOURCE_MISSING"),

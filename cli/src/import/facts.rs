@@ -53,9 +53,10 @@ pub(super) async fn read(content: &Content, zone: &TimeZone) -> Result<Facts, Re
         let ids = [line.run_id, line.run].into_iter().flatten();
         let mut ids = ids.filter_map(|text| Uuid::try_parse(&text).ok());
         facts.run_id = facts.run_id.or_else(|| ids.next());
-        let times = [line.start_time, line.start_time_iso].into_iter().flatten();
-        let mut times = times.filter_map(|text| time::parse(&text, zone));
-        facts.start = facts.start.or_else(|| times.next());
+        let time = |text: Option<String>| text.and_then(|text| time::parse(&text, zone));
+        // What garak itself says wins over what its configuration says.
+        let (said, set) = (time(line.start_time), time(line.start_time_iso));
+        facts.start = said.or(facts.start).or(set);
         if line.entry_type == "attempt" {
             break;
         }

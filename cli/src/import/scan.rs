@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use aegis_mesh::{Error, RetryPolicy, retry};
+use aegis_mesh::{Code, Error, RetryPolicy, retry};
 use aegis_proto::report::v1::{
     ImportHeader, ImportScanRequest, ImportScanResponse, import_scan_request::Part,
 };
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
 use uuid::Uuid;
 
 use super::{
@@ -32,6 +33,8 @@ const RETRIES: RetryPolicy = RetryPolicy {
     max_delay: Duration::from_secs(15),
     max_total: Duration::from_secs(90),
 };
+/// The scan is here with another report than this one.
+const HERE: &str = "SCAN_EXISTS";
 const MAX_NAME_CHARS: usize = 200;
 
 /// A scan of the old system, or a report of garak's.
@@ -94,7 +97,13 @@ impl Way {
         warnings.extend(prepared.warnings);
         let header = prepared.header;
         let answer = retry(RETRIES, || self.send(&header, &scan)).await;
-        let answer = answer.map_err(Failure::from)??;
+        let answer = match answer.map_err(Failure::from) {
+            Err(Failure::One(refusal)) if scan.report.is_none() && refusal.reason == HERE => {
+                warnings.push("it is here with a report already".to_owned());
+                return Ok(Outcome::Unchanged);
+            }
+            answer => answer??,
+        };
         warnings.extend(answer.warnings);
         Ok(match answer.unchanged {
             true => Outcome::Unchanged,
@@ -134,7 +143,7 @@ impl Way {
         tokio::pin!(call);
         let fed = tokio::select! {
             // Refused before it was all there.
-            answer = &mut call => return Ok(Ok(answer?.into_inner())),
+            answer = &mut call => return answered(answer),
             fed = feed(&sender, header, scan) => fed,
         };
         match fed {
@@ -145,9 +154,27 @@ impl Way {
         }
         drop(sender);
         match tokio::time::timeout(ANSWERED, call).await {
-            Ok(answer) => Ok(Ok(answer?.into_inner())),
+            Ok(answer) => answered(answer),
             Err(_) => Err(too_slow(ANSWERED)),
         }
+    }
+}
+
+/// What the mesh lost on its side is sent again from the start.
+fn answered(
+    answer: Result<Response<ImportScanResponse>, Status>,
+) -> aegis_mesh::Result<Result<ImportScanResponse, Refusal>> {
+    match answer.map_err(Error::from) {
+        Ok(answer) => Ok(Ok(answer.into_inner())),
+        Err(error) if error.code() == Code::Aborted => {
+            let message = error.message().to_owned();
+            Err(Error::unavailable(
+                "IMPORT_ABORTED",
+                message,
+                Duration::ZERO,
+            ))
+        }
+        Err(error) => Err(error),
     }
 }
 
