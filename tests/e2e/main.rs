@@ -7,8 +7,11 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
+mod import;
+mod import_up;
 mod lifecycle;
 mod memory;
+mod old_system;
 mod reading;
 mod support;
 mod up;
@@ -44,6 +47,7 @@ fn main() -> Result<ExitCode> {
         bad_target::cases(),
         cli::cases(),
         fidelity::cases(),
+        import::cases(),
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),
@@ -52,6 +56,7 @@ fn main() -> Result<ExitCode> {
     let runtime = Arc::new(Runtime::new()?);
     let mut meshes = Vec::new();
     let mut trials = up::trials();
+    trials.extend(import_up::trials());
     if !arguments.list {
         for way in Way::ALL {
             meshes.push((way, Arc::new(runtime.block_on(Mesh::start(way))?)));
