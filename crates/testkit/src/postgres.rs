@@ -35,7 +35,7 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// QUIT ends the server at once, as a crash would. What it acknowledged is in its log then: without
 /// fsync that would not survive a loss of power, but the end of a process.
 const GUARD: &str = r#"
-programs=$1 data=$2 port=$3 then=$4 more=$5
+programs=$1 data=$2 port=$3 after=$4 more=$5
 start() {
     "$programs/postgres" -D "$data" -p "$port" -h 127.0.0.1 -k "" \
         -c fsync=off -c full_page_writes=off \
@@ -49,7 +49,7 @@ stop() {
 }
 start
 while read -r word; do "$word"; done
-if [ "$then" = keep ]; then
+if [ "$after" = keep ]; then
     stop INT
 else
     stop
