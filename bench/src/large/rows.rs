@@ -1,7 +1,7 @@
 //! Rows of scans, made by the database itself.
 
 use anyhow::Result;
-use sea_orm::{ConnectionTrait, DatabaseConnection};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait};
 
 use super::{Backend, sums};
 
@@ -13,23 +13,26 @@ const RESULTS: u64 = 40;
 pub(super) const FIRST_MS: u64 = 1_700_000_000_000;
 pub(super) const SPAN_MS: u64 = 94_608_000_000;
 
-/// Puts so many scans into an empty database, each with labels, probes and results, and then the
-/// statistics of them all.
+/// Puts so many scans into a database without others, each with labels, probes and results, and
+/// then the statistics of them all. Goes on where it was interrupted.
 pub(super) async fn fill(
     database: &DatabaseConnection,
     backend: Backend,
     scans: u64,
 ) -> Result<()> {
     run(database, settings(backend)).await?;
-    let lane = "INSERT INTO lanes (project_id, id, max_in_flight) VALUES ('default', 'bench', 1)";
+    let lane = "INSERT INTO lanes (project_id, id, max_in_flight) VALUES ('default', 'bench', 1)
+        ON CONFLICT DO NOTHING";
     run(database, lane).await?;
-    let mut first = 1;
+    let mut first = made(database).await? + 1;
     while first <= scans {
         let last = (first + BATCH - 1).min(scans);
+        let batch = database.begin().await?;
         for statement in [SCANS, LABELS, PROBES, RESULT_ROWS] {
             let sql = words(backend, statement, scans, first, last);
-            run(database, &sql).await?;
+            batch.execute_unprepared(&sql).await?;
         }
+        batch.commit().await?;
         eprint!("\r{last} scans ");
         first = last + 1;
     }
@@ -42,6 +45,14 @@ pub(super) async fn fill(
         run(database, "CHECKPOINT").await?;
     }
     Ok(())
+}
+
+async fn made(database: &DatabaseConnection) -> Result<u64> {
+    let count = "SELECT COUNT(*) AS made FROM scans";
+    let count = Statement::from_string(database.get_database_backend(), count);
+    let row = database.query_one_raw(count).await?;
+    let made = row.map_or(Ok(0), |row| row.try_get::<i64>("", "made"))?;
+    Ok(u64::try_from(made)?)
 }
 
 pub(super) async fn run(database: &DatabaseConnection, sql: &str) -> Result<()> {

@@ -62,15 +62,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// That of the size below `keep`; made when it is not there.
+    /// That of the size below `keep`; made, or completed, when it is not there.
     pub(crate) async fn open(aegis: &Path, keep: &Path, size: Size) -> Result<Self> {
         let name = format!("{}-{}", size.backend.name().to_lowercase(), size.scans);
         let folder = keep.join(name);
         let complete = folder.join("complete");
         let is_there = complete.try_exists()?;
-        if folder.try_exists()? && !is_there {
-            bail!("{} is not complete: remove it", folder.display());
-        }
         std::fs::create_dir_all(&folder)?;
         let postgres = match size.backend {
             Backend::Sqlite => None,

@@ -39,6 +39,8 @@ const NUMBER: &str = "CAST(substr(probe, 15) AS INTEGER)";
 
 /// Fills `statistics_rollups` from `scans` and `probe_results`.
 pub(super) async fn fill(database: &DatabaseConnection) -> Result<()> {
+    // Of a time before that was interrupted.
+    run(database, "DELETE FROM statistics_rollups").await?;
     let day_of = |ms: u64| -> Result<Date> {
         let seconds = i64::try_from(ms / 1_000)?;
         Ok(OffsetDateTime::from_unix_timestamp(seconds)?.date())
