@@ -97,7 +97,12 @@ impl Store {
             None => format!("sqlite:{}", self.file()?.display()),
         };
         let mut options = sea_orm::ConnectOptions::new(url);
-        options.max_connections(1).sqlx_logging(false);
+        // Its settings belong to its connection.
+        options
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .sqlx_logging(false);
         Ok(Database::connect(options).await?)
     }
 
