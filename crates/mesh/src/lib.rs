@@ -10,6 +10,7 @@ pub mod channel;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod dependency;
 pub mod error;
 pub mod health;
 pub mod json;

@@ -8,7 +8,7 @@ pub mod domain;
 mod grpc;
 mod service;
 pub mod store;
-mod watch;
+mod tidy;
 
 pub use self::config::Config;
 pub use self::service::{Deps, Running, run, start};

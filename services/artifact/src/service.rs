@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aegis_mesh::dependency::follow;
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{
     Error, Health, MeshChannel, MeshServer, PageTokens, Result, ServiceConfig, Shutdown,
@@ -30,7 +31,7 @@ use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
 use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ImportApi, ReportApi, SourceApi};
 use crate::store::{LocalStore, ObjectStore, S3Store};
-use crate::watch;
+use crate::tidy::tidy;
 
 const COMPOSE: &str = "/aegis.internal.artifact.v1.ArtifactService/ComposeReport";
 
@@ -67,12 +68,13 @@ pub struct Running {
 struct Jobs {
     sweeper: TaskHandle<()>,
     watch: TaskHandle<()>,
+    tidy: TaskHandle<()>,
 }
 
 impl Jobs {
     async fn stopped(self) -> Result<()> {
-        let watch = self.watch.await;
-        self.sweeper.await.and(watch)
+        let (watch, tidy) = (self.watch.await, self.tidy.await);
+        self.sweeper.await.and(watch).and(tidy)
     }
 }
 
@@ -189,8 +191,21 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
     if own_store {
         health.set_serving();
     }
-    let watch = spawn("store-watch", watch::watch(store, health, shutdown));
-    Ok((server, Jobs { sweeper, watch }))
+    let tidy = spawn("store-tidy", tidy(Arc::clone(&store), shutdown.clone()));
+    let check = move || {
+        let store = Arc::clone(&store);
+        async move { store.check().await }
+    };
+    let watch = follow("object store", check, health, shutdown);
+    let watch = spawn("store-watch", watch);
+    Ok((
+        server,
+        Jobs {
+            sweeper,
+            watch,
+            tidy,
+        },
+    ))
 }
 
 /// Collects uploads whose time is over. Holds the directory's lock as long as the service works.

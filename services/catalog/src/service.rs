@@ -8,7 +8,8 @@ use std::{
 };
 
 use aegis_mesh::{
-    Error, Health, MeshServer, PageTokens, Result, Secret, ServiceConfig, Shutdown, listen, sized,
+    Error, Health, MeshServer, PageTokens, Result, Secret, ServiceConfig, Shutdown, TaskHandle,
+    dependency::follow, listen, sized, spawn,
 };
 use aegis_proto::{
     internal::catalog::v1::{
@@ -53,6 +54,7 @@ pub struct Running {
     routes: Routes,
     health: Health,
     store: Store,
+    watch: TaskHandle<()>,
     shutdown: Shutdown,
 }
 
@@ -73,8 +75,9 @@ impl Running {
     /// When the database is gone already.
     pub async fn stopped(self) -> Result<()> {
         self.shutdown.triggered().await;
+        let watched = self.watch.await;
         self.health.set_not_serving();
-        self.store.close().await
+        watched.and(self.store.close().await)
     }
 }
 
@@ -88,11 +91,12 @@ pub async fn start(config: Config, _deps: Deps, shutdown: Shutdown) -> Result<Ru
     let store = open(&config).await?;
     let server = assemble(&config, &store, &shutdown);
     let health = server.health();
-    health.set_serving();
+    let watch = watch(&store, &health, &shutdown);
     Ok(Running {
         routes: server.into_routes()?,
         health,
         store,
+        watch,
         shutdown,
     })
 }
@@ -106,9 +110,22 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     let listener = listen(config.server.listen).await?;
     let store = open(&config).await?;
     let server = assemble(&config, &store, &shutdown);
-    server.health().set_serving();
-    let served = server.serve(listener, shutdown).await;
-    served.and(store.close().await)
+    let watch = watch(&store, &server.health(), &shutdown);
+    let served = server.serve(listener, shutdown.clone()).await;
+    shutdown.trigger();
+    served.and(watch.await).and(store.close().await)
+}
+
+/// Healthy from now on, while the database answers.
+fn watch(store: &Store, health: &Health, shutdown: &Shutdown) -> TaskHandle<()> {
+    health.set_serving();
+    let store = store.clone();
+    let check = move || {
+        let store = store.clone();
+        async move { store.check().await }
+    };
+    let watch = follow("database", check, health.clone(), shutdown.clone());
+    spawn("database-watch", watch)
 }
 
 async fn open(config: &Config) -> Result<Store> {

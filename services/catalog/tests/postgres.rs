@@ -292,8 +292,17 @@ async fn a_database_that_goes_comes_back_by_itself() {
         assert_eq!(down.reason(), "DATABASE_DOWN", "{down}");
         assert!(down.is_retryable());
     }
+    let healthy = async |expected: bool| {
+        // Looked at every ten seconds.
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while running.health().is_serving() != expected {
+            looks.tick().await;
+        }
+    };
+    healthy(false).await;
     tokio::task::block_in_place(|| server.start_again()).unwrap();
     assert_eq!(ask().await.unwrap(), before, "the same request, one scan");
+    healthy(true).await;
 }
 
 /// As on a standby: what can be read is read, and a write says why it is not taken.

@@ -143,6 +143,15 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the database answers now.
+    ///
+    /// # Errors
+    /// UNAVAILABLE / DATABASE_DOWN, DATABASE_BUSY.
+    pub async fn check(&self) -> aegis_mesh::Result<()> {
+        let database = &self.inner.database;
+        Ok(database.reader.ping().await.map_err(Fault::from)?)
+    }
+
     /// Statements sent to the database since it was opened.
     pub fn statements(&self) -> u64 {
         self.inner.database.statements()
