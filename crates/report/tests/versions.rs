@@ -345,10 +345,7 @@ fn a_damaged_report_is_read_with_what_it_has() {
     };
     assert_eq!(tolerant(report, 1000), whole, "a whole one is read as ever");
     let lines: Vec<&[u8]> = report.split_inclusive(|byte| *byte == b'\n').collect();
-    let last = report
-        .windows(10)
-        .rposition(|bytes| bytes == b"{\"entry_ty")
-        .unwrap();
+    let last = report.len() - lines.last().unwrap().len();
     let damaged = [b"\xff\n{}[]\n", &report[..last + 20]].concat();
     assert!(aegis_report::read(&damaged[..], Options::default()).is_err());
     let found = tolerant(&damaged, 7);
