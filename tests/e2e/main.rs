@@ -7,8 +7,12 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
+<<<<<<< HEAD
 mod import;
 mod import_up;
+=======
+mod imports;
+>>>>>>> part/import
 mod lifecycle;
 mod memory;
 mod old_system;
@@ -51,6 +55,7 @@ fn main() -> Result<ExitCode> {
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),
+        imports::cases(),
     ]
     .concat();
     let runtime = Arc::new(Runtime::new()?);
