@@ -70,7 +70,9 @@ pub fn object_to_json(object: &prost_types::Struct) -> Result<serde_json::Value,
 /// [`JsonError::Json`] when it is none.
 pub fn object_from_json(json: serde_json::Value) -> Result<prost_types::Struct, JsonError> {
     let dynamic = DynamicMessage::deserialize(named(OBJECT)?, json)?;
-    Ok(prost_types::Struct::decode(dynamic.encode_to_vec().as_slice())?)
+    Ok(prost_types::Struct::decode(
+        dynamic.encode_to_vec().as_slice(),
+    )?)
 }
 
 const OBJECT: &str = "google.protobuf.Struct";

@@ -28,9 +28,7 @@ use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
-use crate::grpc::{
-    ArtifactApi, CatalogRegistry, CatalogSources, ImportApi, ReportApi, SourceApi,
-};
+use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ImportApi, ReportApi, SourceApi};
 use crate::store::{LocalStore, ObjectStore, S3Store};
 use crate::watch;
 

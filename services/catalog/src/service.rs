@@ -32,8 +32,8 @@ use tonic::service::Routes;
 use crate::{
     config::Config,
     grpc::{
-        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Scans, Statistics, Tasks,
-        Templates,
+        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Scans, Statistics,
+        Tasks, Templates,
     },
     store::{DatabaseOptions, Location, Store},
 };

@@ -75,15 +75,16 @@ fn known(header: &pb::ImportHeader) -> Result<ImportHeader> {
 
 fn part(message: pb::ImportScanRequest) -> Result<Part> {
     match message.part {
-        Some(Message::File(name)) => ArtifactName::parse_public(&name)
-            .map(Part::File)
-            .map_err(|_| {
-                let given: String = name.chars().take(64).collect();
-                let what = format!(
-                    "{given:?} is not one of report.jsonl, hitlog.jsonl, report.html"
-                );
-                convert::invalid("file", what)
-            }),
+        Some(Message::File(name)) => {
+            ArtifactName::parse_public(&name)
+                .map(Part::File)
+                .map_err(|_| {
+                    let given: String = name.chars().take(64).collect();
+                    let what =
+                        format!("{given:?} is not one of report.jsonl, hitlog.jsonl, report.html");
+                    convert::invalid("file", what)
+                })
+        }
         Some(Message::Data(data)) if data.len() > MAX_DATA_BYTES => {
             let size = data.len();
             let what = format!("{size} bytes, of {MAX_DATA_BYTES} at most in one message");

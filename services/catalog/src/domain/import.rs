@@ -274,7 +274,10 @@ fn probes(import: &Import, results: &[TallyRow]) -> Vec<Probe> {
             .map(|(name, attempts)| probe(name, *attempts, &why))
             .collect();
     }
-    let why = why(REPORT_LOST, "the report is lost, and no counts are left of this probe");
+    let why = why(
+        REPORT_LOST,
+        "the report is lost, and no counts are left of this probe",
+    );
     let header = &import.header;
     let mut names: Vec<&str> = header.counts.keys().map(String::as_str).collect();
     if names.is_empty() {
@@ -336,19 +339,33 @@ fn times(import: &Import, now: i64, warnings: &mut Vec<String>) -> Times {
         (Some(_), None) => None,
         (None, _) => ended,
     };
-    let ended = header.ended_at.or(from_report).or(started).or(header.created_at);
+    let ended = header
+        .ended_at
+        .or(from_report)
+        .or(started)
+        .or(header.created_at);
     let created = header.created_at.or(started).or(ended).unwrap_or(now);
     let ended = ended.unwrap_or(created);
-    if [Some(created), started, Some(ended)].iter().flatten().any(|time| *time > now) {
+    if [Some(created), started, Some(ended)]
+        .iter()
+        .flatten()
+        .any(|time| *time > now)
+    {
         warnings.push("a time lies in the future; now was taken instead".to_owned());
     }
-    let (created, started, ended) = (created.min(now), started.map(|at| at.min(now)), ended.min(now));
+    let (created, started, ended) = (
+        created.min(now),
+        started.map(|at| at.min(now)),
+        ended.min(now),
+    );
     if started.is_some_and(|started| ended < started) {
         warnings.push("it ended before it started; its start was taken for both".to_owned());
     }
     let ended = started.map_or(ended, |started| ended.max(started));
     Times {
-        created: started.map_or(created, |started| created.min(started)).min(ended),
+        created: started
+            .map_or(created, |started| created.min(started))
+            .min(ended),
         started,
         ended,
     }
@@ -371,9 +388,10 @@ fn verdict(
     let header = &import.header;
     match header.state {
         Some(ScanState::Cancelled) => (ScanState::Cancelled, None),
-        Some(ScanState::Failed) if header.failure_message.is_empty() => {
-            failed(FAILED_BEFORE_IMPORT, "it failed where it ran; why is not known")
-        }
+        Some(ScanState::Failed) if header.failure_message.is_empty() => failed(
+            FAILED_BEFORE_IMPORT,
+            "it failed where it ran; why is not known",
+        ),
         Some(ScanState::Failed) => failed(FAILED_BEFORE_IMPORT, &header.failure_message),
         _ if evaluated > 0 => (ScanState::Completed, None),
         said => {
@@ -383,7 +401,10 @@ fn verdict(
             }
             match import.report {
                 Some(_) => failed(NOTHING_EVALUATED, "the report has no score of any probe"),
-                None => failed(REPORT_LOST, "the report is lost, and no counts are left of it"),
+                None => failed(
+                    REPORT_LOST,
+                    "the report is lost, and no counts are left of it",
+                ),
             }
         }
     }
@@ -405,7 +426,10 @@ fn logs(import: &Import, scan: &Scan) -> (Log, Log) {
         };
         ended.of_run(import.task, EPOCH, ready);
     }
-    let reason = scan.failure.as_ref().map_or("IMPORTED", |failure| &failure.reason);
+    let reason = scan
+        .failure
+        .as_ref()
+        .map_or("IMPORTED", |failure| &failure.reason);
     ended.of_scan(moved(Some(ScanState::Running), scan.state, reason));
     (began, ended)
 }

@@ -64,12 +64,16 @@ impl ImportStoreService for Imports {
         let project = principal_of(&request)?.project;
         let request = request.into_inner();
         let id = check::scan_id(&request.scan_id)?;
-        let report = request.report.map(|report| artifacts::checksum(Some(report)));
+        let report = request
+            .report
+            .map(|report| artifacts::checksum(Some(report)));
         let report = report.transpose()?;
         let names = request.names.iter().map(|text| name(text));
         let names = names.collect::<Result<Vec<_>>>()?;
         each_once(&names, report.is_some())?;
-        let staged = self.store.stage_import(&project, id, report.as_ref(), &names);
+        let staged = self
+            .store
+            .stage_import(&project, id, report.as_ref(), &names);
         Ok(Response::new(match staged.await? {
             StagedImport::Existing(found) => StageImportResponse {
                 existing: Some(view::scan(*found)?),
@@ -89,7 +93,10 @@ impl ImportStoreService for Imports {
     ) -> Result<Response<CommitImportResponse>, Status> {
         let principal = principal_of(&request)?;
         let (import, mut warnings) = import(request.into_inner(), principal.subject)?;
-        let imported = self.store.commit_import(&principal.project, &import).await?;
+        let imported = self
+            .store
+            .commit_import(&principal.project, &import)
+            .await?;
         warnings.extend(imported.warnings);
         Ok(Response::new(CommitImportResponse {
             scan: Some(view::scan(imported.view)?),
@@ -116,7 +123,10 @@ fn each_once(names: &[ArtifactName], has_report: bool) -> Result<()> {
     }
     match (has_report, names.first()) {
         (true, Some(ArtifactName::Report)) | (false, None) => Ok(()),
-        _ => Err(invalid_field("names", "must begin with the report, or be none without it")),
+        _ => Err(invalid_field(
+            "names",
+            "must begin with the report, or be none without it",
+        )),
     }
 }
 
@@ -151,7 +161,9 @@ fn header(header: Option<ImportHeader>) -> Result<Checked> {
         let what = "what looks like a secret in original_options is kept as \"***\"";
         warnings.push(what.to_owned());
     }
-    let target = header.target.map(|target| self::target(target, &mut warnings));
+    let target = header
+        .target
+        .map(|target| self::target(target, &mut warnings));
     let time = |field: &str, time| millis(&format!("header.{field}"), time);
     Ok(Checked {
         scan: scan.transpose()?,
@@ -163,7 +175,11 @@ fn header(header: Option<ImportHeader>) -> Result<Checked> {
             started_at: time("start_time", header.start_time)?,
             ended_at: time("end_time", header.end_time)?,
             labels: check::labels(header.labels)?,
-            counts: counts.as_ref().map(categories).transpose()?.unwrap_or_default(),
+            counts: counts
+                .as_ref()
+                .map(categories)
+                .transpose()?
+                .unwrap_or_default(),
             probes: options.as_ref().map(named_probes).unwrap_or_default(),
             original: Original {
                 options: hidden,
@@ -232,7 +248,10 @@ fn categories(counts: &Value) -> Result<BTreeMap<String, (i64, i64)>> {
         let number = |name: &str| match of.get(name) {
             None => Ok(0),
             Some(value) => whole(value).ok_or_else(|| {
-                invalid_field(&format!("{field}.{name}"), "must be a whole number from 0 on")
+                invalid_field(
+                    &format!("{field}.{name}"),
+                    "must be a whole number from 0 on",
+                )
             }),
         };
         categories.insert(category, (number("passed")?, number("failed")?));
@@ -271,7 +290,9 @@ fn import(request: CommitImportRequest, created_by: String) -> Result<(Import, V
     let id = check::scan_id(&request.scan_id)?;
     let task = match request.task_id.as_str() {
         "" if dry_run => TaskId::generate(),
-        task => task.parse().map_err(|error| invalid_field("task_id", error))?,
+        task => task
+            .parse()
+            .map_err(|error| invalid_field("task_id", error))?,
     };
     let files = request.files.into_iter().map(|of| file(of, dry_run));
     let files: Vec<File> = files.collect::<Result<_>>()?;
@@ -323,7 +344,9 @@ fn spec(
         }
     }
     if target.r#type.is_empty() {
-        warnings.push(format!("nothing names the target's type: it is {UNKNOWN:?}"));
+        warnings.push(format!(
+            "nothing names the target's type: it is {UNKNOWN:?}"
+        ));
         target.r#type = UNKNOWN.to_owned();
     }
     let mut spec = ScanSpec {
@@ -338,10 +361,14 @@ fn spec(
             (_, Some(("tag", tag))) => spec.tags.push(tag.to_owned()),
             // garak's other filters have no word here.
             (_, Some(_)) => {}
-            _ => spec.include.push(format!("probes.{}", word.trim_start_matches("probes."))),
+            _ => spec
+                .include
+                .push(format!("probes.{}", word.trim_start_matches("probes."))),
         }
     }
-    let generations = report.generations.and_then(|count| i32::try_from(count).ok());
+    let generations = report
+        .generations
+        .and_then(|count| i32::try_from(count).ok());
     spec.generations = generations.filter(|count| *count > 0);
     spec.seed = report.seed.filter(|seed| (0..=0xffff_ffff).contains(seed));
     spec.eval_threshold = report.eval_threshold_known.then_some(report.eval_threshold);
@@ -369,7 +396,9 @@ fn report(report: proto::ImportedReport) -> Result<Report> {
         garak_version: cut(&report.garak_version, 64),
         started_at: reported(report.start_time),
         ended_at: reported(report.end_time),
-        seed: Some(seed).filter(|seed| (0..=0xffff_ffff).contains(seed)).unwrap_or(0),
+        seed: Some(seed)
+            .filter(|seed| (0..=0xffff_ffff).contains(seed))
+            .unwrap_or(0),
         eval_threshold: check::within(&field("eval_threshold"), threshold, 0.0..=1.0)?,
         probes,
         tally,

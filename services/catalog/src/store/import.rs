@@ -146,7 +146,10 @@ impl Store {
         let scan = &mut planned.scan;
         tx.execute(JOIN_LANE, [project.as_str().into(), LANE.into()])
             .await?;
-        let (began, ended) = (std::mem::take(&mut planned.began), std::mem::take(&mut planned.ended));
+        let (began, ended) = (
+            std::mem::take(&mut planned.began),
+            std::mem::take(&mut planned.ended),
+        );
         // Events refer to the scan, whose row says how many there are.
         scan.last_sequence = (began.events().len() + ended.events().len()) as i64;
         rows::new_scan(scan)?.insert(tx.conn()).await?;
@@ -262,7 +265,10 @@ async fn commit_files(tx: &Tx, project: &ProjectId, import: &Import, now: i64) -
         let Some(artifact) = file.artifact else {
             continue;
         };
-        let tally = import.report.as_ref().filter(|_| file.name == ArtifactName::Report);
+        let tally = import
+            .report
+            .as_ref()
+            .filter(|_| file.name == ArtifactName::Report);
         let tally = tally.map(|report| serde_json::to_value(&report.tally));
         let values: [Value; 8] = [
             project.as_str().into(),

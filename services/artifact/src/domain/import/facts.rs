@@ -44,7 +44,11 @@ pub(super) fn of(
 
 /// garak's grades, from the digest line, which is bounded as every line is.
 fn grades(summary: &Summary, report: &File, warnings: &mut Vec<String>) -> Option<Grades> {
-    let digest = summary.index.header().lines_of(SkeletonKind::Digest).last()?;
+    let digest = summary
+        .index
+        .header()
+        .lines_of(SkeletonKind::Digest)
+        .last()?;
     let mut line = vec![0; digest.length as usize];
     let read = report
         .read_exact_at(&mut line, digest.offset)
@@ -70,7 +74,8 @@ fn say(summary: &Summary, warnings: &mut Vec<String>) {
         ));
     }
     let scored = summary.tally.probes.values();
-    let unevaluated = scored.filter(|probe| probe.detectors.is_empty() && probe.attempts.completed > 0);
+    let unevaluated =
+        scored.filter(|probe| probe.detectors.is_empty() && probe.attempts.completed > 0);
     let unevaluated = unevaluated.count();
     if unevaluated > 0 {
         warnings.push(format!(
