@@ -7,8 +7,9 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
-mod import;
+mod import_cli;
 mod import_up;
+mod imports;
 mod lifecycle;
 mod memory;
 mod old_system;
@@ -47,10 +48,11 @@ fn main() -> Result<ExitCode> {
         bad_target::cases(),
         cli::cases(),
         fidelity::cases(),
-        import::cases(),
+        import_cli::cases(),
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),
+        imports::cases(),
     ]
     .concat();
     let runtime = Arc::new(Runtime::new()?);

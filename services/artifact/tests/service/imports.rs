@@ -71,7 +71,7 @@ async fn objects(service: &Service) -> usize {
 #[tokio::test]
 async fn a_whole_scan_is_taken_in_as_it_is() {
     let service = Service::start().await;
-    let (report, hitlog) = (sample("part-1.report.jsonl"), sample("part-1.hitlog.jsonl"));
+    let (report, hitlog) = (sample("plain.report.jsonl"), sample("part-1.hitlog.jsonl"));
     let html = b"<!DOCTYPE html>\n<p>report".to_vec();
     let files = [
         (REPORT, &report[..]),
