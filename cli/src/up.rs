@@ -52,7 +52,10 @@ async fn serve(config: MeshConfig, import: Option<PathBuf>) -> anyhow::Result<()
         };
         println!("ready http://{}", mesh.address());
         if let Some(once) = once {
-            stop.until(once.run(mesh.address())).await;
+            let run = stop.until(once.run(mesh.address())).await;
+            if run.is_none() {
+                tracing::info!("the import was stopped, and goes on at the next start");
+            }
         }
         stop.triggered().await;
         mesh.stopped().await

@@ -7,12 +7,9 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
-<<<<<<< HEAD
-mod import;
+mod import_cli;
 mod import_up;
-=======
 mod imports;
->>>>>>> part/import
 mod lifecycle;
 mod memory;
 mod old_system;
@@ -51,7 +48,7 @@ fn main() -> Result<ExitCode> {
         bad_target::cases(),
         cli::cases(),
         fidelity::cases(),
-        import::cases(),
+        import_cli::cases(),
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),

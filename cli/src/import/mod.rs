@@ -22,12 +22,13 @@ mod time;
 
 use std::{collections::BTreeSet, path::PathBuf, pin::pin, process::ExitCode};
 
-use aegis_mesh::{Error, RetryPolicy, Secret, retry};
+use aegis_mesh::{Code, Error, RetryPolicy, Secret, retry, spawn::blocking};
 use aegis_proto::template::v1::ListTemplatesRequest;
 use clap::Args;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status};
 
 use self::{
     bucket::BucketArgs,
@@ -104,7 +105,7 @@ async fn import(
 ) -> anyhow::Result<(Summary, Result<(), Error>)> {
     let zone = time::zone(args.time_zone.as_deref())?;
     let paths = args.paths.clone();
-    let found = tokio::task::spawn_blocking(move || Found::look(&paths)).await?;
+    let found = blocking("look through folders", move || Found::look(&paths)).await?;
     let found = found.map_err(|error| {
         Error::invalid_argument("IMPORT_SOURCE_UNUSABLE", error.to_string())
             .hint("name folders and files that are there and can be read")
@@ -136,6 +137,18 @@ async fn answers(client: &Client) -> Result<(), Error> {
         Ok(())
     })
     .await
+}
+
+/// Whether a thing could be made, or an earlier try had made it whose answer never came.
+async fn made_or_there<T>(
+    made: Result<Response<T>, Status>,
+    is_there: impl Future<Output = Result<bool, Error>>,
+) -> Result<(), Error> {
+    match made.map_err(Error::from) {
+        Ok(_) => Ok(()),
+        Err(error) if error.code() == Code::AlreadyExists && is_there.await? => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 impl Way {

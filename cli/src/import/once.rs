@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -62,7 +62,13 @@ impl Once {
         }
     }
 
-    async fn try_run(&self, gateway: SocketAddr) -> anyhow::Result<Summary> {
+    async fn try_run(&self, mut gateway: SocketAddr) -> anyhow::Result<Summary> {
+        // Who listens everywhere is asked here.
+        match gateway.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => gateway.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => gateway.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
         let client = Client::at(&format!("http://{gateway}"), self.token.clone())?;
         let args = ImportArgs {
             paths: vec![self.folder.clone()],

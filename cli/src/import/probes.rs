@@ -17,6 +17,7 @@ use super::{
     credential,
     database::Row,
     journal::{Done, Failure, Kind, Outcome, Refusal},
+    made_or_there,
     names::{clean, marked, slug},
     templates::small_file,
 };
@@ -250,23 +251,13 @@ async fn create(
         return Ok(());
     }
     retry(RetryPolicy::default(), || async {
-        match client
-            .custom_probes()
-            .create_custom_probe(wanted.clone())
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(status) => match Error::from(status) {
-                // An earlier try had come through, though not its answer.
-                error if error.code() == Code::AlreadyExists => {
-                    match look(client, &wanted.name, sha256).await? {
-                        There::Same => Ok(()),
-                        _ => Err(error),
-                    }
-                }
-                error => Err(error),
-            },
-        }
+        let wanted = wanted.clone();
+        let name = wanted.name.clone();
+        let made = client.custom_probes().create_custom_probe(wanted).await;
+        made_or_there(made, async {
+            Ok(matches!(look(client, &name, sha256).await?, There::Same))
+        })
+        .await
     })
     .await
 }

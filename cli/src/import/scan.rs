@@ -104,11 +104,13 @@ impl Way {
             }
             answer => answer??,
         };
+        if answer.unchanged {
+            // What was odd about it was said when it came.
+            warnings.clear();
+            return Ok(Outcome::Unchanged);
+        }
         warnings.extend(answer.warnings);
-        Ok(match answer.unchanged {
-            true => Outcome::Unchanged,
-            false => Outcome::Imported,
-        })
+        Ok(Outcome::Imported)
     }
 
     fn prepare(&self, id: Uuid, scan: &OldScan, facts: &Facts) -> Prepared {

@@ -17,6 +17,7 @@ use super::{
     credential,
     database::Row,
     journal::{Done, Failure, Kind, Outcome, Refusal},
+    made_or_there,
     names::{clean, marked, slug},
     options,
 };
@@ -198,17 +199,11 @@ async fn versions(client: &Client, name: &str) -> Result<Vec<Template>, Error> {
 
 async fn create(client: &Client, wanted: &CreateTemplateRequest) -> Result<(), Error> {
     retry(RetryPolicy::default(), || async {
-        match client.templates().create_template(wanted.clone()).await {
-            Ok(_) => Ok(()),
-            Err(status) => match Error::from(status) {
-                // An earlier try had come through, though not its answer.
-                error if error.code() == Code::AlreadyExists => match look(client, wanted).await? {
-                    There::Same => Ok(()),
-                    _ => Err(error),
-                },
-                error => Err(error),
-            },
-        }
+        let made = client.templates().create_template(wanted.clone()).await;
+        made_or_there(made, async {
+            Ok(matches!(look(client, wanted).await?, There::Same))
+        })
+        .await
     })
     .await
 }

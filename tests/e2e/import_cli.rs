@@ -149,7 +149,13 @@ async fn scan_can_be_read(mesh: &Mesh, id: &str, version: &str) -> Result<()> {
         text(&scan["startTime"]).starts_with("2024-05-01T10:00:01"),
         "{scan:#}"
     );
-    let listed = aegis(mesh, &["scan", "list", "--limit", "1000", "--json"])?;
+    let days = ["--since", "2024-05-01", "--until", "2024-05-02"];
+    let list = [
+        &["scan", "list", "--page-size", "1000", "--json"],
+        &days[..],
+    ]
+    .concat();
+    let listed = aegis(mesh, &list)?;
     ensure!(listed.contains(id), "not listed");
     let results = aegis(mesh, &["scan", "results", id, "--json"])?;
     ensure!(results.contains("dan.AntiDAN"), "{results}");
@@ -380,6 +386,13 @@ async fn from_database(mesh: &Mesh, filled: &str, url: &str, schema: Schema) -> 
     let again = import(mesh, 0, &args, &[])?;
     ensure!(counts(&again, "scans") == [0, 5, 0], "{again:#}");
     ensure!(counts(&again, "templates") == [0, 1, 0], "{again:#}");
+    // Without its folder the report and the probe's source are missed, and the scan stays as it is.
+    let alone = import(mesh, 1, &["--database", url], &[])?;
+    ensure!(counts(&alone, "scans") == [0, 5, 0], "{alone:#}");
+    let notes = about(&alone, "warnings", &with_report.to_string()).concat();
+    ensure!(notes.contains("with a report already"), "{notes}");
+    let whole = scan(with_report).await?;
+    ensure!(whole["report"]["state"] == "STATE_READY", "{whole:#}");
     Ok(())
 }
 
@@ -509,7 +522,10 @@ async fn what_is_not_there_is_refused(mesh: &Mesh) -> Result<()> {
             &["import", ".", "--time-zone", "Mars/Olympus"],
             "Mars/Olympus",
         ),
-        (&["import", ".", "--bucket", "b"], "MINIO_ACCESS_KEY"),
+        (
+            &["import", ".", "--bucket", "old-reports"],
+            "MINIO_ACCESS_KEY",
+        ),
         (&["--server", "http://127.0.0.1:9", "import", "."], "error:"),
     ] {
         let mut command = command(mesh, args)?;
