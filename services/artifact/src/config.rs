@@ -146,6 +146,7 @@ impl Config {
         ComposeLimits {
             max_running: self.max_composing,
             max_index_bytes: self.max_compose_index_bytes,
+            max_hitlog_bytes: self.max_upload_bytes,
         }
     }
 }
