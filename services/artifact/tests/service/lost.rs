@@ -69,10 +69,8 @@ impl Bed {
     /// The sample parts, with their hitlogs or without.
     async fn with_parts(self, hitlogs: bool) -> Self {
         for (report, hitlog) in PARTS {
-            let hitlog = hitlog.filter(|_| hitlogs).map(sample);
-            let commit = self
-                .service
-                .commit(&self.scan, &sample(report), hitlog.as_deref());
+            let (report, hitlog) = (sample(report), hitlog.filter(|_| hitlogs).map(sample));
+            let commit = self.service.commit(&self.scan, &report, hitlog.as_deref());
             commit.await;
         }
         self
