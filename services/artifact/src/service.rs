@@ -148,7 +148,7 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
         .ok_or_else(|| Error::internal("no object store"))?;
     let source_rows = Arc::new(CatalogSources::new(deps.catalog.clone(), &config.catalog));
     let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
-    let scratch = data_dir.scratch;
+    let scratch = data_dir.scratch.bounded(config.scratch_bytes());
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));
     let (r, s) = rows();

@@ -58,6 +58,7 @@ impl Write for HashedFile {
         if self.hasher.size() + bytes.len() as u64 > self.max_bytes {
             return Err(io::Error::other(too_large(self.max_bytes)));
         }
+        self.name.reserve(self.hasher.size() + bytes.len() as u64)?;
         self.out.write_all(bytes)?;
         self.hasher.update(bytes);
         Ok(bytes.len())
