@@ -5,7 +5,7 @@ use aegis_proto::ids::ScanId;
 use aegis_proto::internal::artifact::v1 as pb;
 use aegis_proto::internal::task::v1::Lease;
 use aegis_report::{Options, Summary};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Service, call, digest_line, is, sample, sum_of};
 
@@ -127,11 +127,11 @@ async fn three_parts_become_one_report_and_one_hitlog() {
     assert_eq!(setup["transient.run_id"], scan);
     assert_eq!(
         setup["transient.active_probes"],
-        serde_json::json!(PROBES.map(|p| format!("probes.{p}")))
+        json!(PROBES.map(|p| format!("probes.{p}")))
     );
     assert_eq!(
         setup["run.spec"],
-        serde_json::json!({"include": ["probes.lmrc"], "exclude": []})
+        json!({"include": ["probes.lmrc"], "exclude": []})
     );
     assert_eq!(setup["reporting.report_prefix"], format!("garak.{scan}"));
 
@@ -302,6 +302,40 @@ async fn without_hits_there_is_no_hitlog() {
         .unwrap();
     assert_eq!(ids.len(), 1);
     assert_eq!(service.catalog.row(&ids[0]).name, "report.jsonl");
+}
+
+/// What is in memory, and what is made in scratch, is bounded whatever the parts say.
+#[tokio::test]
+async fn parts_that_are_too_much_are_refused() {
+    let service = Service::with(|config| config.max_compose_index_bytes = 500).await;
+    let scan = ScanId::generate().to_string();
+    let part = sample("part-2.report.jsonl");
+    service.commit(&scan, &part, None).await;
+    let refused = compose(&service, &service.catalog.lease(&scan)).await;
+    is(
+        &refused.unwrap_err(),
+        Code::ResourceExhausted,
+        "REPORT_TOO_LARGE",
+    );
+
+    // Each of its hits repeats the prompt.
+    let service = Service::with(|config| config.max_upload_bytes = 100_000).await;
+    let scan = ScanId::generate().to_string();
+    let mut line: Value =
+        serde_json::from_slice(part.split(|b| *b == b'\n').nth(5).unwrap()).unwrap();
+    line["status"] = json!(2);
+    line["prompt"] = json!("p".repeat(5_000));
+    line["outputs"] = json!(vec!["o"; 200]);
+    line["detector_results"] = json!({"d.D": vec![1.0; 200]});
+    let part = [&part[..], format!("{line}\n").as_bytes()].concat();
+    service.commit(&scan, &part, None).await;
+    let refused = compose(&service, &service.catalog.lease(&scan)).await;
+    is(
+        &refused.unwrap_err(),
+        Code::ResourceExhausted,
+        "REPORT_TOO_LARGE",
+    );
+    assert_eq!(service.scratch(), 0);
 }
 
 #[tokio::test]

@@ -158,41 +158,36 @@ fn whole_hitlog(scan: &str) -> Vec<u8> {
     whole
 }
 
-macro_rules! on_stores {
-    ($($store:ident: [$($case:ident),+ $(,)?])+) => {
-        $(mod $store {
+macro_rules! on_store {
+    ($store:ident: $($case:ident),+) => {
+        mod $store {
             $(#[tokio::test]
             async fn $case() {
                 super::$case(super::Bed::$store().await).await;
             })+
-        })+
+        }
     };
 }
 
-on_stores! {
-    local: [
-        hitlogs_that_were_never_taken_are_in_the_composed_one,
-        a_parts_hitlog_that_is_not_what_it_was_is_made_again,
-        a_reports_lost_hitlog_is_downloaded_and_put_back,
-        many_readers_of_a_lost_hitlog_all_get_it,
-        a_hitlog_that_would_be_another_is_data_loss,
-        a_lost_index_is_made_again_for_readers,
-        a_lost_index_is_made_again_for_composing,
-        an_index_is_made_of_the_reports_own_bytes_only,
-        a_repair_for_which_there_is_no_room_says_so,
-    ]
-    seaweedfs: [
-        hitlogs_that_were_never_taken_are_in_the_composed_one,
-        a_parts_hitlog_that_is_not_what_it_was_is_made_again,
-        a_reports_lost_hitlog_is_downloaded_and_put_back,
-        many_readers_of_a_lost_hitlog_all_get_it,
-        a_hitlog_that_would_be_another_is_data_loss,
-        a_lost_index_is_made_again_for_readers,
-        a_lost_index_is_made_again_for_composing,
-        an_index_is_made_of_the_reports_own_bytes_only,
-        a_link_to_a_lost_hitlog_leads_to_it,
-    ]
+macro_rules! on_both_stores {
+    ($($case:ident),+; local: $here:ident; seaweedfs: $there:ident) => {
+        on_store!(local: $($case,)+ $here);
+        on_store!(seaweedfs: $($case,)+ $there);
+    };
 }
+
+on_both_stores!(
+    hitlogs_that_were_never_taken_are_in_the_composed_one,
+    a_parts_hitlog_that_is_not_what_it_was_is_made_again,
+    a_reports_lost_hitlog_is_downloaded_and_put_back,
+    many_readers_of_a_lost_hitlog_all_get_it,
+    a_hitlog_that_would_be_another_is_data_loss,
+    a_lost_index_is_made_again_for_readers,
+    a_lost_index_is_made_again_for_composing,
+    an_index_is_made_of_the_reports_own_bytes_only;
+    local: a_repair_for_which_there_is_no_room_says_so;
+    seaweedfs: a_link_to_a_lost_hitlog_leads_to_it
+);
 
 async fn hitlogs_that_were_never_taken_are_in_the_composed_one(bed: Bed) {
     let bed = bed.with_parts(false).await;
@@ -408,4 +403,24 @@ async fn a_link_to_a_lost_hitlog_leads_to_it(bed: Bed) {
     )
     .await;
     bed.is_corrupt(link("report.jsonl").await);
+}
+
+/// Else a hitlog that takes longer than callers wait would never be made.
+#[tokio::test]
+async fn a_repair_goes_on_when_nobody_waits_for_it() {
+    let bed = Bed::local().await.with_parts(true).await;
+    let ids = bed.compose().await.unwrap();
+    bed.service.catalog.commit_report(&ids, 1);
+    let hitlog = key(&bed.service.catalog.row(&ids[1]).object_key);
+    bed.harm(&hitlog, Harm::Lost).await;
+    let closed = bed.service.store.close().await;
+    tokio::select! {
+        _ = bed.download("hitlog.jsonl") => unreachable!("its report cannot be read"),
+        () = until("the report is read", async || bed.service.store.waiting() > 0) => {}
+    }
+    assert_eq!(bed.store.stat(&hitlog).await.unwrap(), None);
+    drop(closed);
+    let is_back = async || bed.store.stat(&hitlog).await.unwrap().is_some();
+    until("the hitlog is back", is_back).await;
+    assert!(bed.download("hitlog.jsonl").await.unwrap() == whole_hitlog(&bed.scan));
 }

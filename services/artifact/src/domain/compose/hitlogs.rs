@@ -70,7 +70,7 @@ struct PartHitlog<'a> {
 enum Bytes<'a> {
     Unopened,
     Stored(VerifiedSource<'a>),
-    MadeAgain(File, ScratchFile),
+    MadeAgain { file: File, _name: ScratchFile },
     AtEnd,
 }
 
@@ -88,8 +88,8 @@ impl<'a> PartHitlog<'a> {
         repair::write_hitlog(self.source, report, self.eval_threshold, &mut out)
             .map_err(io::Error::other)?;
         tracing::warn!(artifact_id = %report.id, "a part's hitlog is lost and was made again");
-        let (file, name) = out.reread()?;
-        Ok(Bytes::MadeAgain(file, name))
+        let (file, _name) = out.reread()?;
+        Ok(Bytes::MadeAgain { file, _name })
     }
 
     /// Looked at before it is read: what was composed of it is not taken back.
@@ -109,7 +109,7 @@ impl Read for PartHitlog<'_> {
         }
         let read = match &mut self.bytes {
             Bytes::Stored(stored) => stored.read(out)?,
-            Bytes::MadeAgain(file, _) => file.read(out)?,
+            Bytes::MadeAgain { file, .. } => file.read(out)?,
             Bytes::Unopened | Bytes::AtEnd => 0,
         };
         if read == 0 {

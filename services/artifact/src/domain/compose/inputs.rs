@@ -1,9 +1,10 @@
 //! What a report is composed from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aegis_mesh::Result;
 use aegis_proto::ids::ArtifactId;
+use aegis_report::index::ProbeEntry;
 use aegis_report::{Index, IndexHeader, Limits, Options, Part, ReadRange, ScanIdentity, Selection};
 use serde_json::json;
 
@@ -70,15 +71,12 @@ impl Inputs {
         reports.into_values()
     }
 
-    /// Notes which parts have hits, by the headers of the reports' indexes.
-    pub(super) fn note_hits(&mut self, headers: &HashMap<ArtifactId, IndexHeader>) {
+    /// Notes which parts have hits: by report, the probes that have.
+    pub(super) fn note_hits(&mut self, hit: &HashMap<ArtifactId, HashSet<String>>) {
         for share in &mut self.shares {
-            let header = headers.get(&share.report.id);
-            let entries = header.into_iter().flat_map(|header| &header.probes);
-            share.has_hits = entries
-                .filter(|entry| share.probes.contains(&entry.name))
-                // An old index does not say so.
-                .any(|entry| entry.classes.is_none_or(|classes| classes.hits > 0));
+            let hit = hit.get(&share.report.id);
+            let is_hit = |probe| hit.is_some_and(|hit| hit.contains(probe));
+            share.has_hits = share.probes.iter().any(is_hit);
         }
     }
 
@@ -112,6 +110,13 @@ impl Inputs {
         });
         work(&mut parts.collect::<Result<Vec<_>>>()?)
     }
+}
+
+/// The probes of a report that have hits, or may have: an old index does not say so.
+pub(super) fn with_hits(header: IndexHeader) -> HashSet<String> {
+    let may_have_hits = |entry: &ProbeEntry| entry.classes.is_none_or(|classes| classes.hits > 0);
+    let entries = header.probes.into_iter().filter(may_have_hits);
+    entries.map(|entry| entry.name).collect()
 }
 
 /// All of a report, if that is what is wanted: lines that are of no probe come along then.

@@ -4,20 +4,20 @@
 mod hitlogs;
 mod inputs;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{Error, Result, TaskHandle};
 use aegis_proto::ids::{ArtifactId, ProjectId};
-use aegis_report::{ComposeError, Grades, IndexHeader, Limits, compose};
+use aegis_report::{ComposeError, Grades, Limits, compose};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use self::hitlogs::write_hitlog;
-use self::inputs::{Inputs, Share};
+use self::inputs::{Inputs, Share, with_hits};
 use super::deposit::{Sealed, deposit, write_index};
 use super::indexes::Indexes;
 use super::name::ArtifactName;
@@ -30,7 +30,7 @@ use crate::store::ObjectStore;
 /// Chunks of a skeleton that may wait for the runner.
 const QUEUE: usize = 4;
 /// Indexes that are opened at once.
-const OPENED_TOGETHER: usize = 16;
+const OPENED_TOGETHER: usize = 4;
 
 /// Composes reports.
 pub struct Composer {
@@ -124,26 +124,32 @@ impl Composer {
     async fn inputs(&self, project: &ProjectId, lease: &Lease) -> Result<Inputs> {
         let parts = self.registry.report_parts(project, lease).await?;
         let mut inputs = Inputs::new(parts);
-        let eval_threshold = inputs.options.eval_threshold;
-        let opening = inputs.distinct_reports().map(|report| async move {
-            let header = self.indexes.open(report, eval_threshold).await?;
-            Ok::<_, Error>((report.id, header))
-        });
-        // Collected first: a stream of borrowing futures would not be Send.
-        let opening: Vec<_> = opening.collect();
-        let opened = stream::iter(opening).buffer_unordered(OPENED_TOGETHER);
-        let headers: HashMap<_, _> = opened.try_collect().await?;
-        let bytes: u64 = headers.values().map(IndexHeader::index_bytes).sum();
-        inputs.note_hits(&headers);
-        let limit = self.limits.max_index_bytes;
-        if bytes > limit {
-            let message = format!("the indexes of the parts are {bytes} bytes, {limit} at most");
-            return Err(Error::resource_exhausted("REPORT_TOO_LARGE", message)
-                .with("size_bytes", bytes)
-                .with("limit", limit)
-                .hint("raise max_compose_index_bytes of the artifact service"));
+        let opening: Vec<_> = inputs
+            .distinct_reports()
+            .map(|report| self.look_at(report, inputs.options.eval_threshold))
+            .collect();
+        let mut opened = stream::iter(opening).buffer_unordered(OPENED_TOGETHER);
+        let (mut bytes, mut hit) = (0, HashMap::new());
+        while let Some((report, index_bytes, probes)) = opened.try_next().await? {
+            bytes += index_bytes;
+            if bytes > self.limits.max_index_bytes {
+                return Err(too_large(self.limits.max_index_bytes));
+            }
+            hit.insert(report, probes);
         }
+        drop(opened);
+        inputs.note_hits(&hit);
         Ok(inputs)
+    }
+
+    /// A report, the bytes of its index, and its probes that have hits.
+    async fn look_at(
+        &self,
+        report: &StoredArtifact,
+        eval_threshold: f64,
+    ) -> Result<(ArtifactId, u64, HashSet<String>)> {
+        let header = self.indexes.open(report, eval_threshold).await?;
+        Ok((report.id, header.index_bytes(), with_hits(header)))
     }
 
     async fn digest(
@@ -328,6 +334,13 @@ pub(super) fn fault_of(error: ComposeError) -> Error {
             Error::data_loss("ARTIFACT_CORRUPT", message)
         }
     }
+}
+
+fn too_large(limit: u64) -> Error {
+    let message = format!("the indexes of the parts are more than {limit} bytes");
+    Error::resource_exhausted("REPORT_TOO_LARGE", message)
+        .with("limit", limit)
+        .hint("raise max_compose_index_bytes of the artifact service")
 }
 
 fn not_a_digest() -> Error {
