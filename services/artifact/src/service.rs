@@ -23,8 +23,10 @@ use crate::config::{Config, StorageBackend};
 use crate::domain::compose::Composer;
 use crate::domain::custom_source::Sources;
 use crate::domain::download::Downloads;
+use crate::domain::indexes::Indexes;
 use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
+use crate::domain::repair::Repairs;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
 use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ReportApi, SourceApi};
@@ -148,17 +150,19 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
         .ok_or_else(|| Error::internal("no object store"))?;
     let source_rows = Arc::new(CatalogSources::new(deps.catalog.clone(), &config.catalog));
     let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
-    let scratch = data_dir.scratch;
+    let scratch = data_dir.scratch.bounded(config.scratch_bytes());
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));
     let (r, s) = rows();
     let sources = Sources::new(source_rows, Arc::clone(&s), scratch.clone());
     let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), config.upload_limits()));
+    let repairs = Repairs::new(Arc::clone(&store), scratch.clone(), config.max_upload_bytes);
+    let indexes = Indexes::new(Arc::clone(&store), repairs.clone());
     let (r, s) = rows();
-    let composer = Composer::new(r, s, scratch, config.compose_limits());
+    let composer = Composer::new(r, s, scratch, indexes.clone(), config.compose_limits());
     let (r, s) = rows();
-    let reports = Reports::new(r, s);
-    let downloads = Downloads::new(registry, Arc::clone(&store));
+    let reports = Reports::new(r, s, indexes.clone());
+    let downloads = Downloads::new(registry, Arc::clone(&store), indexes, repairs);
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
     let source_api = SourceServiceServer::new(SourceApi::new(sources));

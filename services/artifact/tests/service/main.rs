@@ -5,6 +5,8 @@ mod composing;
 mod custom_sources;
 mod downloads;
 mod findings;
+mod huge;
+mod lost;
 mod on_s3;
 mod reading;
 mod refusals;
