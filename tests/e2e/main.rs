@@ -7,6 +7,7 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
+mod imports;
 mod lifecycle;
 mod memory;
 mod reading;
@@ -47,6 +48,7 @@ fn main() -> Result<ExitCode> {
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),
+        imports::cases(),
     ]
     .concat();
     let runtime = Arc::new(Runtime::new()?);

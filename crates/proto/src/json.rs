@@ -54,11 +54,36 @@ pub fn from_json<M: Message + Name + Default>(json: serde_json::Value) -> Result
     Ok(M::decode(dynamic.encode_to_vec().as_slice())?)
 }
 
+/// An object of any JSON, as it is. (It has no [`Name`] of its own.)
+///
+/// # Errors
+/// When a number has no JSON form.
+pub fn object_to_json(object: &prost_types::Struct) -> Result<serde_json::Value, JsonError> {
+    let bytes = object.encode_to_vec();
+    let dynamic = DynamicMessage::decode(named(OBJECT)?, bytes.as_slice())?;
+    Ok(serde_json::to_value(&dynamic)?)
+}
+
+/// The object that this JSON is.
+///
+/// # Errors
+/// [`JsonError::Json`] when it is none.
+pub fn object_from_json(json: serde_json::Value) -> Result<prost_types::Struct, JsonError> {
+    let dynamic = DynamicMessage::deserialize(named(OBJECT)?, json)?;
+    Ok(prost_types::Struct::decode(
+        dynamic.encode_to_vec().as_slice(),
+    )?)
+}
+
+const OBJECT: &str = "google.protobuf.Struct";
+
 pub(crate) fn descriptor<M: Name>() -> Result<MessageDescriptor, JsonError> {
-    let name = M::full_name();
-    descriptors()?
-        .get_message_by_name(&name)
-        .ok_or(JsonError::NoDescriptor(name))
+    named(&M::full_name())
+}
+
+fn named(name: &str) -> Result<MessageDescriptor, JsonError> {
+    let found = descriptors()?.get_message_by_name(name);
+    found.ok_or_else(|| JsonError::NoDescriptor(name.to_owned()))
 }
 
 #[cfg(test)]

@@ -78,6 +78,29 @@ pub struct Summary {
     pub run: RunInfo,
     /// What does not add up.
     pub warnings: Vec<Warning>,
+    /// What a [`Reader::tolerant`] left out.
+    pub left_out: LeftOut,
+}
+
+/// Lines that were left out of a report.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// How many.
+    pub lines: u64,
+    /// Why, of the first [`LeftOut::MAX_NAMED`].
+    pub named: Vec<ReportError>,
+}
+
+impl LeftOut {
+    /// Lines that are named.
+    pub const MAX_NAMED: usize = 100;
+
+    fn add(&mut self, error: ReportError) {
+        self.lines += 1;
+        if self.named.len() < Self::MAX_NAMED {
+            self.named.push(error);
+        }
+    }
 }
 
 impl Summary {
@@ -114,6 +137,8 @@ pub struct Reader {
     lines: Lines,
     survey: Survey,
     refused: Option<ReportError>,
+    /// Set when a line that cannot be read is left out, instead of the report being refused.
+    left_out: Option<LeftOut>,
 }
 
 impl Reader {
@@ -123,6 +148,18 @@ impl Reader {
             lines: Lines::new(options.limits.max_line_bytes),
             survey: Survey::new(options),
             refused: None,
+            left_out: None,
+        }
+    }
+
+    /// A reader of a report that nobody can write again: lines that cannot be read are left out
+    /// (see [`Summary::left_out`]), the last one, too, if the run was killed while it wrote. The
+    /// threshold that a report itself names holds instead of [`Options::eval_threshold`].
+    pub fn tolerant(options: Options) -> Self {
+        Self {
+            survey: Survey::of_own_threshold(options),
+            left_out: Some(LeftOut::default()),
+            ..Self::new(options)
         }
     }
 
@@ -134,8 +171,10 @@ impl Reader {
         if let Some(error) = &self.refused {
             return Err(error.clone());
         }
-        let survey = &mut self.survey;
-        let pushed = self.lines.push(chunk, |line| take(survey, line));
+        let (survey, left_out) = (&mut self.survey, &mut self.left_out);
+        let pushed = self.lines.push(chunk, |line| {
+            take(survey, line).or_else(|error| leave_out(left_out.as_mut(), error))
+        });
         self.refused = pushed.as_ref().err().cloned();
         pushed
     }
@@ -152,10 +191,17 @@ impl Reader {
         }
         let mut lines = self.lines.count();
         if let Some(line) = self.lines.finish() {
-            take_last(&mut self.survey, line)?;
+            match &mut self.left_out {
+                None => take_last(&mut self.survey, line)?,
+                // A line that is whole has lost nothing but its line break.
+                Some(left_out) => take(&mut self.survey, line)
+                    .or_else(|error| leave_out(Some(left_out), error))?,
+            }
             lines += 1;
         }
-        Ok(self.survey.finish(lines, self.lines.bytes()))
+        let mut summary = self.survey.finish(lines, self.lines.bytes());
+        summary.left_out = self.left_out.unwrap_or_default();
+        Ok(summary)
     }
 
     /// How many bytes were taken so far.
@@ -184,6 +230,18 @@ pub fn read(mut input: impl BufRead, options: Options) -> Result<Summary, ReadEr
         reader.push(chunk)?;
         let taken = chunk.len();
         input.consume(taken);
+    }
+}
+
+/// Goes on after a line that cannot be read, where that is allowed. What memory is bounded by is
+/// never left out.
+fn leave_out(left_out: Option<&mut LeftOut>, error: ReportError) -> Result<(), ReportError> {
+    match (left_out, error) {
+        (Some(left_out), error @ ReportError::Malformed { .. }) => {
+            left_out.add(error);
+            Ok(())
+        }
+        (_, error) => Err(error),
     }
 }
 

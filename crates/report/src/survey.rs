@@ -8,7 +8,7 @@ use crate::index::{
 };
 use crate::line::{AttemptLine, Entry, Eval, Name};
 use crate::lines::Line;
-use crate::reader::{Limits, Options, Summary};
+use crate::reader::{LeftOut, Limits, Options, Summary};
 use crate::run::{RunInfo, kept};
 use crate::tally::{AttemptCounts, DetectorTally, ProbeTally, Tally, Warning, cross_check};
 
@@ -31,6 +31,8 @@ impl From<LineError> for Refusal {
 #[derive(Debug)]
 pub(crate) struct Survey {
     threshold: f64,
+    /// Whether the report's own threshold holds, if it names one.
+    own_threshold: bool,
     limits: Limits,
     probes: Vec<Probe>,
     by_name: HashMap<String, usize>,
@@ -73,6 +75,7 @@ impl Survey {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             threshold: options.eval_threshold,
+            own_threshold: false,
             limits: options.limits,
             probes: Vec::new(),
             by_name: HashMap::new(),
@@ -82,6 +85,14 @@ impl Survey {
             detectors: 0,
             run: RunInfo::default(),
             odd_evals: BTreeSet::new(),
+        }
+    }
+
+    /// A survey that goes by the threshold that the report names, if it does.
+    pub(crate) fn of_own_threshold(options: Options) -> Self {
+        Self {
+            own_threshold: true,
+            ..Self::new(options)
         }
     }
 
@@ -102,6 +113,9 @@ impl Survey {
             }
             Entry::Setup(setup) => {
                 self.run.set_up(&setup);
+                if let (true, Some(own)) = (self.own_threshold, self.run.eval_threshold) {
+                    self.threshold = own;
+                }
                 (SkeletonKind::Setup, None)
             }
             Entry::PayloadInit => (SkeletonKind::PayloadInit, None),
@@ -172,6 +186,7 @@ impl Survey {
             index,
             run: self.run,
             warnings,
+            left_out: LeftOut::default(),
         }
     }
 

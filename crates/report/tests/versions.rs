@@ -7,8 +7,8 @@ use std::io::Cursor;
 
 use aegis_report::attempt::{Turn, any_text_matches};
 use aegis_report::{
-    Attempt, DetectorTally, Grades, Limits, Options, Outcome, SeekSource, Summary, TextBounds,
-    Warning, rebuild_hitlog,
+    Attempt, DetectorTally, Grades, Limits, Options, Outcome, Reader, SeekSource, Summary,
+    TextBounds, Warning, rebuild_hitlog,
 };
 use serde_json::Value;
 
@@ -329,4 +329,68 @@ fn a_hitlog_is_made_of_every_version() {
         assert!(!first["triggers"].is_null());
         assert_eq!(first["generations_per_prompt"], 2);
     }
+}
+
+/// What nobody can write again is read as far as it goes.
+#[test]
+fn a_damaged_report_is_read_with_what_it_has() {
+    let report = common::PLAIN;
+    let whole = common::read(report);
+    let tolerant = |report: &[u8], chunk: usize| {
+        let mut reader = Reader::tolerant(Options::default());
+        for chunk in report.chunks(chunk) {
+            reader.push(chunk).unwrap();
+        }
+        reader.finish().unwrap()
+    };
+    assert_eq!(tolerant(report, 1000), whole, "a whole one is read as ever");
+    let lines: Vec<&[u8]> = report.split_inclusive(|byte| *byte == b'\n').collect();
+    let last = report.len() - lines.last().unwrap().len();
+    let damaged = [b"\xff\n{}[]\n", &report[..last + 20]].concat();
+    assert!(aegis_report::read(&damaged[..], Options::default()).is_err());
+    let found = tolerant(&damaged, 7);
+    assert_eq!(found.tally, whole.tally);
+    assert_eq!(found.left_out.lines, 3);
+    let named: Vec<String> = found
+        .left_out
+        .named
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(named[0], "line 1, byte 0: not valid UTF-8");
+    assert!(named[1].starts_with("line 2, byte 4: "), "{named:?}");
+    let cut = format!("line {}, byte {}: ", lines.len() + 2, damaged.len());
+    assert!(named[2].starts_with(&cut), "{named:?}");
+    // A line that lost its line break alone is whole.
+    let unbroken = &report[..last - 1];
+    assert_eq!(tolerant(unbroken, 999).left_out.lines, 0);
+    let junk = b"junk\n".repeat(1_000);
+    let left_out = tolerant(&junk, 64).left_out;
+    assert_eq!((left_out.lines, left_out.named.len()), (1_000, 100));
+    // What memory is bounded by is never left out.
+    let limits = Limits {
+        max_line_bytes: 100,
+        ..Limits::default()
+    };
+    let options = Options {
+        limits,
+        ..Options::default()
+    };
+    assert!(Reader::tolerant(options).push(report).is_err());
+}
+
+#[test]
+fn a_tolerant_reader_goes_by_the_reports_own_threshold() {
+    let mut reader = Reader::tolerant(Options::default());
+    reader.push(OLDEST).unwrap();
+    let summary = reader.finish().unwrap();
+    assert_eq!(summary.scored.get(DAN.0, DAN.1).unwrap().failed, 1);
+    assert_eq!(
+        common::read(OLDEST)
+            .scored
+            .get(DAN.0, DAN.1)
+            .unwrap()
+            .failed,
+        2
+    );
 }

@@ -15,6 +15,7 @@ use aegis_mesh::{
 };
 use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
 use aegis_proto::internal::artifact::v1::source_service_server::SourceServiceServer;
+use aegis_proto::report::v1::import_service_server::ImportServiceServer;
 use aegis_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::time::MissedTickBehavior;
 use tonic::service::Routes;
@@ -23,13 +24,14 @@ use crate::config::{Config, StorageBackend};
 use crate::domain::compose::Composer;
 use crate::domain::custom_source::Sources;
 use crate::domain::download::Downloads;
+use crate::domain::import::Imports;
 use crate::domain::indexes::Indexes;
 use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
 use crate::domain::repair::Repairs;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
-use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ReportApi, SourceApi};
+use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ImportApi, ReportApi, SourceApi};
 use crate::store::{LocalStore, ObjectStore, S3Store};
 use crate::tidy::tidy;
 
@@ -149,13 +151,17 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
         .or(local)
         .ok_or_else(|| Error::internal("no object store"))?;
     let source_rows = Arc::new(CatalogSources::new(deps.catalog.clone(), &config.catalog));
-    let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(deps.catalog, &config.catalog));
+    let catalog = deps.catalog.clone();
+    let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(catalog, &config.catalog));
     let scratch = data_dir.scratch.bounded(config.scratch_bytes());
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));
     let (r, s) = rows();
     let sources = Sources::new(source_rows, Arc::clone(&s), scratch.clone());
-    let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), config.upload_limits()));
+    let limits = config.upload_limits();
+    let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), limits));
+    let (taken, s) = (Arc::clone(&uploads), Arc::clone(&store));
+    let imports = Imports::new(taken, s, scratch.clone(), limits);
     let repairs = Repairs::new(Arc::clone(&store), scratch.clone(), config.max_upload_bytes);
     let indexes = Indexes::new(Arc::clone(&store), repairs.clone());
     let (r, s) = rows();
@@ -166,6 +172,8 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
     let source_api = SourceServiceServer::new(SourceApi::new(sources));
+    let import_api = ImportApi::new(imports, deps.catalog, &config.catalog);
+    let import_api = ImportServiceServer::new(import_api);
     let report_api = ReportServiceServer::new(ReportApi::new(reports, downloads, tokens));
     let server = MeshServer::builder("artifact", &config.server)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
@@ -175,6 +183,7 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
         )
         .add_service(sized!(artifact_api, &config.server))
         .add_service(sized!(source_api, &config.server))
+        .add_service(sized!(import_api, &config.server))
         .add_service(sized!(report_api, &config.server));
     let period = Duration::from_secs(config.sweep_seconds);
     let sweeper = spawn(

@@ -15,6 +15,7 @@ use aegis_proto::{
     internal::catalog::v1::{
         artifact_registry_service_server::ArtifactRegistryServiceServer,
         custom_probe_store_service_server::CustomProbeStoreServiceServer,
+        import_store_service_server::ImportStoreServiceServer,
         plugin_catalogue_service_server::PluginCatalogueServiceServer,
         scan_store_service_server::ScanStoreServiceServer,
         statistics_fold_service_server::StatisticsFoldServiceServer,
@@ -32,8 +33,8 @@ use tonic::service::Routes;
 use crate::{
     config::Config,
     grpc::{
-        Artifacts, Catalogues, Comparisons, CustomProbes, History, Scans, Statistics, Tasks,
-        Templates,
+        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Scans, Statistics,
+        Tasks, Templates,
     },
     store::{DatabaseOptions, Location, Store},
 };
@@ -194,6 +195,9 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
         store: store.clone(),
         pages: PageTokens::from_secret(&Secret::new(hex::encode(store.page_key()))),
     };
+    let imports = Imports {
+        store: store.clone(),
+    };
     let catalogues = Catalogues {
         store: store.clone(),
     };
@@ -219,6 +223,7 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
             ArtifactRegistryServiceServer::new(artifacts),
             limits
         ))
+        .add_service(sized!(ImportStoreServiceServer::new(imports), limits))
         .add_service(sized!(TemplateStoreServiceServer::new(templates), limits))
         .add_service(
             PluginCatalogueServiceServer::new(catalogues)

@@ -25,8 +25,7 @@ pub struct Sealed {
     pub content: Option<ScratchFile>,
 }
 
-/// Makes the bytes an artifact. The index goes first: whoever sees the report finds its index.
-/// Can be repeated from every point at which it failed or was dropped.
+/// Makes the bytes an artifact. Can be repeated from every point at which it failed or was dropped.
 ///
 /// # Errors
 /// Of the store; ABORTED / LEASE_LOST and others of [`Registry::complete`].
@@ -34,6 +33,22 @@ pub async fn deposit(
     store: &dyn ObjectStore,
     registry: &dyn Registry,
     lease: &Lease,
+    artifact: &StoredArtifact,
+    sealed: &mut Sealed,
+) -> Result<()> {
+    store_bytes(store, artifact, sealed).await?;
+    registry
+        .complete(lease, artifact.id, &sealed.checksum, sealed.tally.as_ref())
+        .await
+}
+
+/// Puts the bytes into the store and makes sure of them. The index goes first: whoever sees the
+/// report finds its index. Can be repeated as [`deposit`] can.
+///
+/// # Errors
+/// Of the store.
+pub async fn store_bytes(
+    store: &dyn ObjectStore,
     artifact: &StoredArtifact,
     sealed: &mut Sealed,
 ) -> Result<()> {
@@ -46,9 +61,7 @@ pub async fn deposit(
             "the store has not as many bytes as it was given",
         ));
     }
-    registry
-        .complete(lease, artifact.id, &sealed.checksum, sealed.tally.as_ref())
-        .await
+    Ok(())
 }
 
 /// Puts a scratch file into the store, unless it is there already.

@@ -7,6 +7,7 @@ pub mod deposit;
 pub mod download;
 pub mod fault;
 pub mod indexes;
+pub mod import;
 pub mod key;
 pub mod name;
 mod output;

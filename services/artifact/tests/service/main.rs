@@ -7,6 +7,7 @@ mod downloads;
 mod findings;
 mod huge;
 mod lost;
+mod imports;
 mod on_s3;
 mod reading;
 mod refusals;

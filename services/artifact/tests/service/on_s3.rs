@@ -6,11 +6,17 @@ use aegis_artifact::store::{ObjectStore, S3Store};
 use aegis_mesh::{Code, Secret};
 use aegis_proto::ids::ScanId;
 use aegis_proto::internal::artifact::v1 as pb;
-use aegis_proto::report::v1::ReadArtifactRequest;
+use aegis_proto::report::v1::{
+    ImportHeader, ImportScanRequest, ReadArtifactRequest, import_scan_request::Part,
+};
 use aegis_testkit::{Direction, Mishap, Proxy, S3Server};
+use bytes::Bytes;
+use futures_util::stream;
 use uuid::Uuid;
 
-use crate::support::{Service, call, checksum, digest_line, is, messages, sample, until};
+use crate::support::{
+    Generated, Service, call, checksum, digest_line, generated, is, messages, sample, until,
+};
 
 pub(crate) fn bucket_at(endpoint: String, server: &S3Server) -> MinioConfig {
     MinioConfig {
@@ -77,6 +83,43 @@ async fn upload_compose_download(server: &S3Server) {
     let objects = objects.unwrap();
     let sizes: Vec<u64> = objects.iter().map(|object| object.size).collect();
     assert!(sizes.contains(&(report.len() as u64)), "{objects:?}");
+    assert_eq!(service.scratch(), 0);
+}
+
+/// A report of several parts of a multipart upload, with a hitlog that is made again.
+#[tokio::test]
+async fn a_scan_is_imported_on_seaweedfs() {
+    let minio = bucket_at(S3Server::seaweedfs().endpoint(), S3Server::seaweedfs());
+    let service = Service::with(on(&minio)).await;
+    until("healthy", async || service.is_healthy()).await;
+    let report = generated(Generated {
+        attempts: 6_000,
+        output_bytes: 2_000,
+    });
+    let scan = ScanId::generate().to_string();
+    let header = ImportHeader {
+        scan_id: scan.clone(),
+        ..ImportHeader::default()
+    };
+    let begin = [Part::Header(header), Part::File("report.jsonl".to_owned())];
+    let data = report.chunks(1 << 20);
+    let data = data.map(|chunk| Part::Data(Bytes::copy_from_slice(chunk)));
+    let parts: Vec<_> = begin.into_iter().chain(data).collect();
+    let messages = parts
+        .into_iter()
+        .map(|part| ImportScanRequest { part: Some(part) });
+    let messages: Vec<_> = messages.collect();
+    let mut client = service.imports.clone();
+    call(client.import_scan(stream::iter(messages)))
+        .await
+        .unwrap();
+    assert_eq!(download(&service, &scan, "report.jsonl").await, report);
+    let hitlog = download(&service, &scan, "hitlog.jsonl").await;
+    let hits = (0..6_000).map(|n| {
+        usize::from(Generated::hits_a(n)) + usize::from(Generated::score_b(n) == Some(1.0))
+    });
+    let lines = hitlog.iter().filter(|byte| **byte == b'\n').count();
+    assert_eq!(lines, hits.sum::<usize>());
     assert_eq!(service.scratch(), 0);
 }
 

@@ -13,6 +13,8 @@ words! {
         Uploaded = "UPLOADED",
         /// Part of its scan.
         Committed = "COMMITTED",
+        /// Nobody's any more: its object is deleted, then its row.
+        Deleting = "DELETING",
     }
 }
 

@@ -3,6 +3,7 @@
 use aegis_mesh::{Code, Error};
 use aegis_proto::ids::{ProjectId, ScanId};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::word::words;
 
@@ -191,9 +192,10 @@ pub struct Source {
     pub state: SourceState,
 }
 
-/// The key of a source's object.
-pub fn source_key(project: &ProjectId, sha256: &str) -> String {
-    format!("{project}/sources/{sha256}.py")
+/// A new key for a source's object. No key is ever taken twice: an object that is collected is
+/// never one that was stored again meanwhile.
+pub fn new_source_key(project: &ProjectId, sha256: &str) -> String {
+    format!("{project}/sources/{sha256}/{}.py", Uuid::now_v7())
 }
 
 /// No such probe, or no such version of it.

@@ -22,6 +22,9 @@ pub fn for_reason(reason: &str) -> &'static str {
             "runners were lost while they ran; look at their logs, then retry the scan"
         }
         "PROBE_TIMEOUT" => "raise `probe_timeout` or choose smaller probes, then start a new scan",
+        "FAILED_BEFORE_IMPORT" | "REPORT_LOST" => {
+            "nothing of it ran here; start a new scan of the same target and probes"
+        }
         _ => {
             "look at why each probe was not evaluated (`coverage.not_evaluated`), then retry the scan"
         }

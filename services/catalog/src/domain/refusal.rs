@@ -39,6 +39,57 @@ pub fn nothing_to_retry(id: ScanId) -> Error {
     .hint("start a new scan to run the same probes again")
 }
 
+/// Nothing of it ran here.
+pub fn scan_imported(id: ScanId) -> Error {
+    Error::failed_precondition(
+        "SCAN_IMPORTED",
+        format!("scan {id} was imported: nothing of it ran here, or can"),
+    )
+    .with("scan_id", id)
+    .hint("start a new scan of the same target and probes")
+}
+
+/// An import's scan is there, with another report.
+pub fn scan_exists(id: ScanId, imported: bool) -> Error {
+    let (how, hint) = match imported {
+        true => (
+            "was imported before, with another report",
+            "what was imported stays; delete the scan and wait for its purge to import it anew",
+        ),
+        false => (
+            "is one of this installation, with another report or none yet",
+            "import it with a scan_id of its own",
+        ),
+    };
+    Error::new(
+        aegis_mesh::Code::AlreadyExists,
+        "SCAN_EXISTS",
+        format!("scan {id} {how}"),
+    )
+    .with("scan_id", id)
+    .hint(hint)
+}
+
+/// An import's scan was deleted, and is still kept.
+pub fn scan_deleted(id: ScanId) -> Error {
+    Error::failed_precondition(
+        "SCAN_DELETED",
+        format!("scan {id} is there and deleted; it is kept until its purge"),
+    )
+    .with("scan_id", id)
+    .hint("undelete it, or import it after its purge")
+}
+
+/// An import took longer than its files' rows are kept.
+pub fn import_lost(id: ScanId) -> Error {
+    Error::aborted(
+        "IMPORT_LOST",
+        format!("the files of the import of scan {id} were collected before it was through"),
+    )
+    .with("scan_id", id)
+    .hint("send it again from the start")
+}
+
 /// It was edited since it was read.
 pub fn scan_changed(id: ScanId) -> Error {
     Error::aborted(

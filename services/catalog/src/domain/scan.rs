@@ -221,6 +221,17 @@ pub struct Scan {
     pub custom_probes: Vec<CustomProbeVersion>,
     /// Whether it was brought in, and nothing of it ran here.
     pub imported: bool,
+    /// What it had where it ran; not read for lists.
+    pub original: Option<Original>,
+}
+
+/// What an imported scan had where it ran, as JSON objects.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Original {
+    /// Its options; nothing runs by them.
+    pub options: Option<Value>,
+    /// The counts it came with.
+    pub counts: Option<Value>,
 }
 
 /// A custom probe as a scan uses it.

@@ -43,6 +43,11 @@ pub struct Grades {
     pub relative_score: Option<f64>,
 }
 
+impl Grades {
+    /// garak's grades, worst first.
+    pub const DEFCON: std::ops::RangeInclusive<i32> = 1..=5;
+}
+
 impl Tally {
     /// Whether any detector scored any output.
     pub fn is_evaluated(&self) -> bool {

@@ -166,7 +166,7 @@ fn name(text: &str) -> Result<ArtifactName> {
     })
 }
 
-fn checksum(checksum: Option<ProtoChecksum>) -> Result<Checksum> {
+pub(super) fn checksum(checksum: Option<ProtoChecksum>) -> Result<Checksum> {
     let checksum = checksum.ok_or_else(|| invalid_field("checksum", "must be set"))?;
     Ok(Checksum {
         sha256: check::sha256("checksum.sha256", &checksum.sha256)?,
@@ -174,7 +174,7 @@ fn checksum(checksum: Option<ProtoChecksum>) -> Result<Checksum> {
     })
 }
 
-fn tally(tally: proto::Tally) -> Result<Tally> {
+pub(super) fn tally(tally: proto::Tally) -> Result<Tally> {
     check::within("tally.rows", tally.rows.len(), 0..=MAX_TALLY_ROWS)?;
     let mut rows = Vec::with_capacity(tally.rows.len());
     for (index, row) in tally.rows.into_iter().enumerate() {
@@ -187,7 +187,7 @@ fn tally(tally: proto::Tally) -> Result<Tally> {
 }
 
 /// A count whose sums over a whole scan still fit in 64 bits.
-fn count(field: &str, value: i64) -> Result<i64> {
+pub(super) fn count(field: &str, value: i64) -> Result<i64> {
     check::within(field, value, 0..=i64::from(u32::MAX))
 }
 

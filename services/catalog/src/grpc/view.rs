@@ -27,6 +27,11 @@ pub(crate) fn spec(json: serde_json::Value) -> Result<proto::ScanSpec> {
 /// A scan with all that its view has.
 pub(crate) fn scan(view: ScanView) -> Result<proto::Scan> {
     let progress = progress(&view);
+    let original = view.scan.original.clone().unwrap_or_default();
+    let json = |value: Option<serde_json::Value>| {
+        let value = value.map(aegis_proto::json::object_from_json).transpose();
+        value.map_err(Error::internal)
+    };
     let ScanView {
         scan,
         waiting,
@@ -67,6 +72,8 @@ pub(crate) fn scan(view: ScanView) -> Result<proto::Scan> {
         defcon: scan.defcon,
         custom_probes: scan.custom_probes.into_iter().map(custom_probe).collect(),
         imported: scan.imported,
+        original_options: json(original.options)?,
+        original_counts: json(original.counts)?,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Rows of files: announced, then uploaded. Both are fenced by the lease of their run.
 
-use aegis_proto::ids::{ArtifactId, ProjectId};
+use aegis_proto::ids::{ArtifactId, Epoch, ProjectId, ScanId, TaskId};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, Set, Value};
 
 use super::{Store, entity::artifact, fault::Result, key, results, retrying, rows, tasks, tx::Tx};
@@ -67,7 +67,8 @@ impl Store {
                 eval_threshold,
             });
         }
-        let artifact = self.new_artifact(project, &task, name, tx.now().await?);
+        let of = (task.scan, task.id, task.epoch);
+        let artifact = self.new_artifact(project, of, name, tx.now().await?);
         insert(&tx, project, &artifact).await?;
         tx.commit().await?;
         Ok(Staged {
@@ -77,21 +78,22 @@ impl Store {
         })
     }
 
-    fn new_artifact(
+    /// A file of a run, to be announced.
+    pub(crate) fn new_artifact(
         &self,
         project: &ProjectId,
-        task: &Task,
+        (scan, task, epoch): (ScanId, TaskId, Epoch),
         name: ArtifactName,
         now: i64,
     ) -> Artifact {
         let upload_ms = self.inner.retention.upload.as_millis();
         Artifact {
             id: ArtifactId::generate(),
-            scan: task.scan,
-            task: task.id,
-            epoch: task.epoch,
+            scan,
+            task,
+            epoch,
             name,
-            object_key: object_key(project, task.scan, task.id, task.epoch, name),
+            object_key: object_key(project, scan, task, epoch, name),
             state: ArtifactState::Staged,
             checksum: None,
             tally: None,
@@ -167,7 +169,8 @@ fn checksum_mismatch(id: ArtifactId) -> aegis_mesh::Error {
     .with("artifact_id", id)
 }
 
-async fn insert(tx: &Tx, project: &ProjectId, artifact: &Artifact) -> Result<()> {
+/// Inserts a row that was announced.
+pub(crate) async fn insert(tx: &Tx, project: &ProjectId, artifact: &Artifact) -> Result<()> {
     let row = artifact::ActiveModel {
         project_id: Set(project.to_string()),
         id: Set(artifact.id.0),
@@ -184,6 +187,7 @@ async fn insert(tx: &Tx, project: &ProjectId, artifact: &Artifact) -> Result<()>
         created_at: Set(artifact.created_at),
         upload_deadline: Set(artifact.upload_deadline),
         committed_at: Set(None),
+        marked_at: Set(None),
     };
     row.insert(tx.conn()).await?;
     Ok(())

@@ -22,7 +22,7 @@ impl Store {
     /// Cancels a scan. One that has ended, or is being cancelled, is returned unchanged.
     ///
     /// # Errors
-    /// NOT_FOUND / SCAN_NOT_FOUND.
+    /// NOT_FOUND / SCAN_NOT_FOUND; FAILED_PRECONDITION / SCAN_IMPORTED.
     pub async fn cancel(
         &self,
         project: &ProjectId,
@@ -39,6 +39,9 @@ impl Store {
             .await?
             .filter(|scan| scan.deleted_at.is_none())
             .ok_or_else(|| refusal::scan_not_found(id))?;
+        if scan.imported {
+            return Err(refusal::scan_imported(id).into());
+        }
         if scan.state.is_terminal() || scan.is_cancel_requested() {
             return Ok(());
         }

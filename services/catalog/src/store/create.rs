@@ -197,6 +197,7 @@ fn fresh_scan(project: &ProjectId, id: ScanId, new: &NewScan, now: i64) -> Scan 
         defcon: None,
         custom_probes: new.custom_probes.clone(),
         imported: false,
+        original: None,
     }
 }
 
@@ -297,7 +298,7 @@ fn new_task(scan: &Scan, planned: &NewTask, task: &Task, now: i64) -> task::Acti
     }
 }
 
-async fn insert_tasks(tx: &Tx, mut tasks: Vec<task::ActiveModel>) -> Result<()> {
+pub(crate) async fn insert_tasks(tx: &Tx, mut tasks: Vec<task::ActiveModel>) -> Result<()> {
     while !tasks.is_empty() {
         let rest = tasks.split_off(tasks.len().min(TASKS_PER_INSERT));
         task::Entity::insert_many(tasks)

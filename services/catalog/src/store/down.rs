@@ -94,10 +94,22 @@ async fn columns(conn: &impl ConnectionTrait, dialect: Dialect) -> Result<BTreeS
     Ok(columns)
 }
 
-/// Tables whose rows are made from others' rows.
-const DERIVED: [&str; 2] = ["scan_labels", "scan_probes"];
-/// Columns that are made from others.
-const DERIVED_COLUMNS: [&str; 1] = ["search_text"];
+/// Tables whose rows are made from others' rows, or found again: objects that nobody uses.
+const DERIVED: [&str; 6] = [
+    "scan_labels",
+    "scan_probes",
+    "scan_sources",
+    "jobs",
+    "garbage",
+    "orphans",
+];
+/// Columns that are made from others, or say how far a job has come.
+const DERIVED_COLUMNS: [&str; 4] = [
+    "search_text",
+    "touched_at",
+    "parts_taken_in",
+    "compacted_sequence",
+];
 
 /// Names come from the schema itself, never from a caller.
 async fn holds_data(

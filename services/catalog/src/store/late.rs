@@ -26,9 +26,9 @@ pub(crate) struct LateIndex {
     pub(crate) on: &'static str,
 }
 
-/// All of them, at most 64. Every key begins with project_id and ends with the scan's id, all in
-/// one direction: then it serves both directions, and a page begins with one comparison of rows.
-pub(crate) const LATE: [LateIndex; 11] = [
+/// All of them, at most 64. Every key begins with project_id and ends with the row's id, all in one
+/// direction: then it serves both directions, and a page begins with one comparison of rows.
+pub(crate) const LATE: [LateIndex; 13] = [
     LateIndex {
         name: "scans_by_state_rank",
         on: "scans (project_id, state_rank, created_at, id) WHERE deleted_at IS NULL",
@@ -73,7 +73,18 @@ pub(crate) const LATE: [LateIndex; 11] = [
         name: "scan_labels_by_key",
         on: "scan_labels (project_id, key, created_at, scan_id)",
     },
+    LateIndex {
+        name: "scans_to_compact",
+        on: "scans (project_id, ended_at, id) WHERE compacted_sequence < last_sequence AND ended_at IS NOT NULL",
+    },
+    LateIndex {
+        name: "task_runs_ended",
+        on: "task_runs (project_id, ended_at, task_id, epoch) WHERE ended_at IS NOT NULL",
+    },
 ];
+
+/// Those of columns that came with the store's jobs.
+pub(crate) const OF_STORE_KEEPING: [&str; 1] = ["scans_to_compact"];
 
 /// Any number but the one of migrations: the same in every replica.
 const LOCK: i64 = 0x0061_6567_6974;

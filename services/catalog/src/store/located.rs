@@ -51,7 +51,9 @@ const WITH_HITS: &str = "
     SELECT s.id, s.created_at, s.ended_at, s.report_ready_revision, s.effective_eval_threshold,
         EXISTS (SELECT 1 FROM probe_results r
             WHERE r.project_id = s.project_id AND r.scan_id = s.id AND r.probe = $4
-                AND (r.detector = $5 OR $5 = '') AND r.failed > 0) AS has_hits
+                AND (r.detector = $5 OR $5 = '') AND r.failed > 0)
+        -- Of an import there may be counts alone.
+        AND NOT (s.imported AND s.report_ready_revision = 0) AS has_hits
     FROM (
         SELECT * FROM scans
         WHERE project_id = $1 AND target_type = $2 AND target_name = $3 AND deleted_at IS NULL

@@ -150,9 +150,12 @@ impl Store {
             .await?;
         let artifact = match &done {
             Some(done) if done.composed_revision == 0 => part(&tx, project, done).await?,
-            // An imported scan has no tasks: what it evaluated is in its report's index.
-            None if !scan.imported => None,
-            _ => {
+            None => None,
+            Some(_) if scan.report.ready_revision == 0 => {
+                // Of an import there may be counts alone.
+                return Err(no_report(id, 0).into());
+            }
+            Some(_) => {
                 let files = committed(&tx, project, id, scan.report.ready_revision).await?;
                 let mut files = files.into_iter();
                 files.find(|file| file.name == ArtifactName::Report)

@@ -32,9 +32,6 @@ const GRADE: &str = "
     FROM (VALUES {rows}) v
     WHERE project_id = $1 AND scan_id = $2 AND probe = v.column1 AND detector = v.column2";
 
-/// garak's grades, worst first.
-const DEFCON: std::ops::RangeInclusive<i32> = 1..=5;
-
 /// Where a page of results begins: after this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultCursor {
@@ -170,7 +167,30 @@ pub(crate) async fn add(
         deltas.extend(back.map(statistics::back));
         deltas.push(statistics::of_result(scan, row, tags));
     }
-    let mut rows: Vec<_> = after.into_values().map(all_set).collect();
+    insert(tx, after.into_values()).await?;
+    statistics::append(tx, scan, deltas).await
+}
+
+/// Inserts the results of a scan that did not run here; it has none yet. Its statistics are
+/// counted apart.
+pub(crate) async fn add_all(tx: &Tx, scan: &Scan, results: &[TallyRow], now: i64) -> Result<()> {
+    let rows = results.iter().map(|row| {
+        let mut sum = empty(scan, row);
+        add_row(&mut sum, row, now);
+        let grades = row.grades.unwrap_or_default();
+        probe_result::Model {
+            absolute_defcon: grades.absolute_defcon,
+            relative_defcon: grades.relative_defcon,
+            detector_defcon: grades.detector_defcon,
+            relative_score: grades.relative_score,
+            ..sum
+        }
+    });
+    insert(tx, rows).await
+}
+
+async fn insert(tx: &Tx, rows: impl Iterator<Item = probe_result::Model>) -> Result<()> {
+    let mut rows: Vec<_> = rows.map(all_set).collect();
     while !rows.is_empty() {
         let rest = rows.split_off(rows.len().min(ROWS));
         probe_result::Entity::insert_many(rows)
@@ -179,7 +199,7 @@ pub(crate) async fn add(
             .await?;
         rows = rest;
     }
-    statistics::append(tx, scan, deltas).await
+    Ok(())
 }
 
 /// A row that is there takes the sums; its grades stay.
@@ -253,7 +273,7 @@ pub(crate) async fn grade(tx: &Tx, scan: &mut Scan, tally: &Tally) -> Result<()>
         let grades = graded.get(&of).copied().flatten().unwrap_or_default();
         let defcon = grades
             .detector_defcon
-            .filter(|grade| DEFCON.contains(grade));
+            .filter(|grade| Grades::DEFCON.contains(grade));
         scan.defcon = scan.defcon.into_iter().chain(defcon).min();
         if grades == grades_of(&before) {
             continue;

@@ -23,7 +23,8 @@ impl Store {
     /// Results and report that are there stay valid and visible meanwhile.
     ///
     /// # Errors
-    /// NOT_FOUND / SCAN_NOT_FOUND; FAILED_PRECONDITION / SCAN_NOT_TERMINAL or NOTHING_TO_RETRY.
+    /// NOT_FOUND / SCAN_NOT_FOUND; FAILED_PRECONDITION / SCAN_NOT_TERMINAL, NOTHING_TO_RETRY
+    /// or SCAN_IMPORTED.
     pub async fn retry(&self, project: &ProjectId, id: ScanId) -> aegis_mesh::Result<ScanView> {
         retrying(|| self.try_retry(project, id)).await?;
         self.get(project, id).await
@@ -35,6 +36,9 @@ impl Store {
             .await?
             .filter(|scan| scan.deleted_at.is_none())
             .ok_or_else(|| refusal::scan_not_found(id))?;
+        if scan.imported {
+            return Err(refusal::scan_imported(id).into());
+        }
         if !scan.state.is_terminal() {
             return Err(refusal::scan_not_terminal(id, scan.state).into());
         }

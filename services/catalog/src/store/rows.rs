@@ -11,7 +11,7 @@ use crate::domain::{
     artifact::{Artifact, Checksum},
     event::{LoggedEvent, NewEvent, Source},
     lane::Lane,
-    scan::{Failure, ReportStatus, Scan, Totals},
+    scan::{Failure, Original, ReportStatus, Scan, Totals},
     tally::{Grades, ProbeResult, TallyRow},
     task::{Task, TaskProgress},
 };
@@ -73,6 +73,10 @@ pub(crate) fn scan_of(row: scan::Model) -> Result<Scan> {
         template_version: row.template_version,
         defcon: row.defcon,
         custom_probes: serde_json::from_value(row.custom_probes)?,
+        original: row.imported.then_some(Original {
+            options: row.original_options,
+            counts: row.original_counts,
+        }),
         imported: row.imported,
     })
 }
@@ -116,6 +120,7 @@ pub(crate) fn scan_changes(scan: &Scan) -> scan::ActiveModel {
 
 /// All columns, for a new scan.
 pub(crate) fn new_scan(scan: &Scan) -> Result<scan::ActiveModel> {
+    let original = scan.original.clone().unwrap_or_default();
     Ok(scan::ActiveModel {
         project_id: Set(scan.project.to_string()),
         id: Set(scan.id.0),
@@ -138,6 +143,8 @@ pub(crate) fn new_scan(scan: &Scan) -> Result<scan::ActiveModel> {
         template_version: Set(scan.template_version),
         custom_probes: Set(serde_json::to_value(&scan.custom_probes)?),
         imported: Set(scan.imported),
+        original_options: Set(original.options),
+        original_counts: Set(original.counts),
         ..scan_changes(scan)
     })
 }

@@ -1,4 +1,4 @@
-//! Rows that scans are found by: a row a label, a row a planned probe.
+//! Rows that scans are found by: a row a label, a row a planned probe, a row a pinned source.
 //!
 //! Whoever makes a scan adds them, whoever purges one removes them; rows without their scan are
 //! found by nobody, and only take room.
@@ -13,7 +13,7 @@ use crate::domain::scan::Scan;
 /// Rows of one INSERT.
 const ROWS: usize = 500;
 
-/// Adds a new scan's labels and probes.
+/// Adds a new scan's labels, probes and sources.
 pub(crate) async fn add<'a>(
     tx: &Tx,
     scan: &Scan,
@@ -23,7 +23,8 @@ pub(crate) async fn add<'a>(
     // A probe in several shards is one.
     let probes: BTreeSet<&str> = probes.into_iter().collect();
     let rows = probes.into_iter().map(|probe| vec![probe.into()]).collect();
-    insert(tx, scan, "scan_probes", "probe", rows).await
+    insert(tx, scan, "scan_probes", "probe", rows).await?;
+    add_sources(tx, scan).await
 }
 
 /// In place of the labels that there are come the scan's. The scan is locked.
@@ -32,7 +33,7 @@ pub(crate) async fn replace_labels(tx: &Tx, scan: &Scan) -> Result<()> {
     add_labels(tx, scan).await
 }
 
-/// Removes what [`add`] added, in two statements; the scan's tasks must still be there. For the
+/// Removes what [`add`] added, in three statements; the scan's tasks must still be there. For the
 /// purge of a scan.
 #[allow(dead_code, reason = "the purge is not here yet")]
 pub(crate) async fn remove(tx: &Tx, scan: &Scan) -> Result<()> {
@@ -42,6 +43,30 @@ pub(crate) async fn remove(tx: &Tx, scan: &Scan) -> Result<()> {
           AND probe IN (SELECT probe FROM tasks WHERE project_id = $1 AND scan_id = $2
             UNION SELECT probe FROM probe_results WHERE project_id = $1 AND scan_id = $2)";
     tx.execute(PROBES, of_scan(scan)).await?;
+    remove_sources(tx, scan).await
+}
+
+/// Sources are kept as long as a scan is pinned to them.
+async fn add_sources(tx: &Tx, scan: &Scan) -> Result<()> {
+    const SOURCE: &str = "
+        INSERT INTO scan_sources (project_id, sha256, scan_id) VALUES ($1, $3, $2)
+        ON CONFLICT (project_id, sha256, scan_id) DO NOTHING";
+    for version in &scan.custom_probes {
+        let [project, id, _] = of_scan(scan);
+        let source = version.sha256.as_str().into();
+        tx.execute(SOURCE, [project, id, source]).await?;
+    }
+    Ok(())
+}
+
+async fn remove_sources(tx: &Tx, scan: &Scan) -> Result<()> {
+    const SOURCE: &str = "
+        DELETE FROM scan_sources WHERE project_id = $1 AND scan_id = $2 AND sha256 = $3";
+    for version in &scan.custom_probes {
+        let [project, id, _] = of_scan(scan);
+        let source = version.sha256.as_str().into();
+        tx.execute(SOURCE, [project, id, source]).await?;
+    }
     Ok(())
 }
 

@@ -76,7 +76,8 @@ pub(crate) async fn queue_report(tx: &Tx, scan: &mut Scan, revision: i32, now: i
     }
 }
 
-fn new_report_task(scan: &Scan, revision: i32, now: i64) -> task::ActiveModel {
+/// The task that makes a revision of a scan's report.
+pub(crate) fn new_report_task(scan: &Scan, revision: i32, now: i64) -> task::ActiveModel {
     task::ActiveModel {
         project_id: Set(scan.project.to_string()),
         id: Set(aegis_proto::ids::TaskId::generate().0),

@@ -13,6 +13,7 @@ mod custom_probes;
 mod expire;
 mod finish;
 mod history;
+mod imports;
 mod invariants;
 mod lease;
 mod lists;

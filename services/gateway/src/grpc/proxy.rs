@@ -65,15 +65,17 @@ impl GrpcProxy {
             return Err(Error::unimplemented("METHOD_NOT_PUBLIC", text));
         };
         let streaming = method.descriptor.is_server_streaming();
+        // A stream may live for hours, whichever way it goes.
+        let is_unary = !streaming && !method.descriptor.is_client_streaming();
         let upstream = method.upstream;
         let channel = self.deps.channel(upstream);
         clean(request.headers_mut());
 
         // What the client gives in `grpc-timeout` the channel reads, keeps and passes on.
         let context = CallContext::new(principal);
-        let context = match streaming {
-            true => context,
-            false => context.within(self.deadline),
+        let context = match is_unary {
+            false => context,
+            true => context.within(self.deadline),
         };
         let answered = with_context(context, channel.oneshot(request)).await;
         let response = answered.map_err(|status| upstream.explain(status.into()))?;

@@ -5,12 +5,16 @@ use std::{sync::atomic::Ordering, time::Duration};
 use aegis_mesh::{Error, Secret};
 use aegis_proto::{
     internal::task::v1::{LeaseTaskRequest, task_service_client::TaskServiceClient},
-    report::v1::{ReadArtifactRequest, report_service_client::ReportServiceClient},
+    report::v1::{
+        ImportHeader, ImportScanRequest, ReadArtifactRequest, import_scan_request::Part,
+        import_service_client::ImportServiceClient, report_service_client::ReportServiceClient,
+    },
     scan::v1::{
         CreateScanRequest, GetScanRequest, WatchScanRequest,
         history_service_client::HistoryServiceClient, scan_service_client::ScanServiceClient,
     },
 };
+use futures_util::{StreamExt, stream};
 use tonic::{Code, Request};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
@@ -205,6 +209,61 @@ async fn without_a_deadline_the_gateways_holds() {
     let mut client = HistoryServiceClient::new(world.channel().await);
     let status = client.get_scan(get("hangs")).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
+}
+
+fn import(part: Part) -> ImportScanRequest {
+    ImportScanRequest { part: Some(part) }
+}
+
+fn import_header() -> ImportScanRequest {
+    import(Part::Header(ImportHeader {
+        scan_id: "imported".into(),
+        ..ImportHeader::default()
+    }))
+}
+
+/// A gateway's deadline is for calls of one message: what streams in may take longer.
+#[tokio::test]
+async fn a_stream_of_the_clients_is_passed_on_for_as_long_as_it_takes() {
+    let world = World::with(|config| config.unary_deadline_seconds = 1).await;
+    let mut client = ImportServiceClient::new(world.channel().await);
+    let data = vec![b'x'; 1 << 20];
+    let first = vec![import_header(), import(Part::File("report.jsonl".into()))];
+    let rest = (0..12).map(move |_| import(Part::Data(data.clone().into())));
+    let longer = Duration::from_millis(1_500);
+    let late =
+        stream::once(tokio::time::sleep(longer)).flat_map(move |()| stream::iter(rest.clone()));
+    let messages = stream::iter(first).chain(late);
+    let answer = client.import_scan(messages).await.unwrap().into_inner();
+    assert_eq!(answer.scan.unwrap().scan_id, "imported");
+    assert_eq!(answer.warnings, [(12 << 20).to_string()]);
+}
+
+#[tokio::test]
+async fn a_stream_of_a_client_that_dies_ends_upstream() {
+    let world = World::new().await;
+    let address = world.url("");
+    // As a process that is killed: its tasks and its connection end where they are.
+    let process = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    process.spawn(async move {
+        let channel = tonic::transport::Endpoint::from_shared(address).unwrap();
+        let mut client = ImportServiceClient::new(channel.connect().await.unwrap());
+        let messages = stream::iter([import_header()]).chain(stream::pending());
+        client.import_scan(messages).await
+    });
+    eventually("the header came", || {
+        world.fake.produced.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    process.shutdown_background();
+    eventually("the upstream call ends", || {
+        world.fake.dropped.load(Ordering::SeqCst)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -210,7 +210,7 @@ pub(super) fn mismatch(found: &Checksum, expected: &Checksum) -> Error {
 }
 
 /// INVALID_ARGUMENT / UPLOAD_TOO_LARGE.
-pub(super) fn too_large(limit: u64) -> Error {
+pub(in crate::domain) fn too_large(limit: u64) -> Error {
     Error::invalid_argument("UPLOAD_TOO_LARGE", format!("more than {limit} bytes"))
         .with("limit", limit)
 }

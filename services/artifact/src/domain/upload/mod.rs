@@ -18,7 +18,8 @@ use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 pub use self::intake::Chunk;
-use self::intake::{Bounds, Intake, mismatch, too_large, wrong_offset};
+pub(super) use self::intake::too_large;
+use self::intake::{Bounds, Intake, mismatch, wrong_offset};
 use self::session::{Session, State};
 pub use self::status::{UploadId, UploadStatus};
 use super::checksum::Checksum;
@@ -51,6 +52,14 @@ pub struct Uploads {
     scratch: Scratch,
     limits: UploadLimits,
     sessions: Mutex<HashMap<ArtifactId, Arc<Session>>>,
+    /// Places taken by what is no upload, and takes as much.
+    places: Arc<()>,
+}
+
+/// A place among the uploads, until it is dropped.
+#[must_use = "dropping it gives the place back"]
+pub struct Place {
+    _counted: Arc<()>,
 }
 
 enum Opened {
@@ -72,7 +81,24 @@ impl Uploads {
             scratch,
             limits,
             sessions: Mutex::default(),
+            places: Arc::default(),
         }
+    }
+
+    /// Takes a place among the uploads, for what takes as much as one.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED / UPLOADS_FULL.
+    pub fn place(&self) -> Result<Place> {
+        self.check_room()?;
+        // Whoever looks for room looks under this lock.
+        let sessions = self.sessions();
+        if self.taken(&sessions) >= self.limits.max_uploads {
+            return Err(full(self.limits.max_uploads));
+        }
+        Ok(Place {
+            _counted: Arc::clone(&self.places),
+        })
     }
 
     /// Opens an upload, or finds the one there is for this lease and name.
@@ -273,7 +299,7 @@ impl Uploads {
     }
 
     fn check_room(&self) -> Result<()> {
-        if self.sessions().len() < self.limits.max_uploads || self.sweep() > 0 {
+        if self.taken(&self.sessions()) < self.limits.max_uploads || self.sweep() > 0 {
             return Ok(());
         }
         Err(full(self.limits.max_uploads))
@@ -284,12 +310,17 @@ impl Uploads {
         if let Some(there) = sessions.get(&id) {
             return Ok(Arc::clone(there));
         }
-        if sessions.len() >= self.limits.max_uploads {
+        if self.taken(&sessions) >= self.limits.max_uploads {
             return Err(full(self.limits.max_uploads));
         }
         let session = Arc::new(session);
         sessions.insert(id, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// Uploads and places.
+    fn taken(&self, sessions: &HashMap<ArtifactId, Arc<Session>>) -> usize {
+        sessions.len() + Arc::strong_count(&self.places) - 1
     }
 
     fn forget(&self, session: &Session) {

@@ -12,6 +12,7 @@ use aegis_proto::internal::catalog::v1::artifact_registry_service_server::{
     ArtifactRegistryService, ArtifactRegistryServiceServer,
 };
 use aegis_proto::internal::catalog::v1::custom_probe_store_service_server::CustomProbeStoreServiceServer;
+use aegis_proto::internal::catalog::v1::import_store_service_server::ImportStoreServiceServer;
 use aegis_proto::internal::task::v1::Lease;
 use tonic::{Request, Response, Status};
 
@@ -24,7 +25,7 @@ pub(crate) struct FakeCatalog(Arc<Mutex<State>>);
 
 #[derive(Default)]
 pub(crate) struct State {
-    rows: Vec<Row>,
+    pub(super) rows: Vec<Row>,
     /// What the REPORT task of a scan composes from, by probe.
     parts: Vec<pb::ReportPart>,
     /// By task: the only epoch that may write.
@@ -39,22 +40,25 @@ pub(crate) struct State {
     /// How often findings were asked for.
     pub(crate) finding_calls: usize,
     pub(crate) sources: Sources,
+    /// What was committed of imports, and what was only tried.
+    pub(crate) imports: Vec<pb::CommitImportRequest>,
 }
 
 #[derive(Clone)]
-struct Row {
-    task: String,
-    epoch: i64,
-    artifact: pb::StoredArtifact,
-    tally: Option<pb::Tally>,
-    committed: bool,
+pub(super) struct Row {
+    pub(super) task: String,
+    pub(super) epoch: i64,
+    pub(super) artifact: pb::StoredArtifact,
+    pub(super) tally: Option<pb::Tally>,
+    pub(super) committed: bool,
 }
 
 impl FakeCatalog {
     pub(crate) fn channel(&self) -> MeshChannel {
         let server = MeshServer::builder("fake-catalog", &ServerConfig::default())
             .add_service(ArtifactRegistryServiceServer::new(self.clone()))
-            .add_service(CustomProbeStoreServiceServer::new(self.clone()));
+            .add_service(CustomProbeStoreServiceServer::new(self.clone()))
+            .add_service(ImportStoreServiceServer::new(self.clone()));
         server.health().set_serving();
         MeshChannel::local(server.into_routes().unwrap())
     }
@@ -137,13 +141,13 @@ impl FakeCatalog {
 }
 
 impl State {
-    fn row(&mut self, artifact: &str) -> Result<&mut Row> {
+    pub(super) fn row(&mut self, artifact: &str) -> Result<&mut Row> {
         let mut rows = self.rows.iter_mut();
         let row = rows.find(|row| row.artifact.artifact_id == artifact);
         row.ok_or_else(|| Error::not_found("artifact", artifact))
     }
 
-    fn commit(&mut self, artifact: &str, revision: i32) -> pb::StoredArtifact {
+    pub(super) fn commit(&mut self, artifact: &str, revision: i32) -> pb::StoredArtifact {
         let row = self.row(artifact).unwrap();
         assert!(
             row.artifact.checksum.is_some(),

@@ -1,6 +1,7 @@
 //! A service with a store that can be watched and broken, and a fake of the catalog.
 
 mod catalog;
+mod imports;
 mod samples;
 mod sources;
 mod store;
@@ -20,6 +21,7 @@ use aegis_proto::internal::artifact::v1::artifact_service_client::ArtifactServic
 use aegis_proto::internal::artifact::v1::source_service_client::SourceServiceClient;
 use aegis_proto::internal::artifact::v1::{self as pb};
 use aegis_proto::internal::task::v1::Lease;
+use aegis_proto::report::v1::import_service_client::ImportServiceClient;
 use aegis_proto::report::v1::report_service_client::ReportServiceClient;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -36,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) store: Watched,
     pub(crate) artifacts: ArtifactServiceClient<MeshChannel>,
     pub(crate) reports: ReportServiceClient<MeshChannel>,
+    pub(crate) imports: ImportServiceClient<MeshChannel>,
     folder: Arc<TempDir>,
     shutdown: Shutdown,
     running: Running,
@@ -55,7 +58,7 @@ impl Service {
     pub(crate) async fn restart(self) -> Self {
         self.shutdown.trigger();
         self.running.stopped().await.unwrap();
-        drop((self.artifacts, self.reports, self.store));
+        drop((self.artifacts, self.reports, self.imports, self.store));
         Self::open(self.folder, self.catalog, |_| {}).await
     }
 
@@ -79,7 +82,8 @@ impl Service {
             catalog,
             store,
             artifacts: ArtifactServiceClient::new(channel.clone()),
-            reports: ReportServiceClient::new(channel),
+            reports: ReportServiceClient::new(channel.clone()),
+            imports: ImportServiceClient::new(channel),
             folder,
             shutdown,
             running,

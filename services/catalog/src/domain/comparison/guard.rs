@@ -5,25 +5,12 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::domain::scan::Scan;
+use crate::domain::{scan::Scan, secret::masked};
 
 /// garak's default for outputs per prompt.
 const DEFAULT_GENERATIONS: i64 = 5;
 /// A longer value is told by its checksum.
 const LONGEST_VALUE: usize = 1_000;
-/// Words in an option's name that say that its value is nobody's business.
-const SECRET: [&str; 9] = [
-    "key",
-    "apikey",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "authorization",
-    "cookie",
-    "credential",
-];
-
 /// Which rows a setting concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Concerns {
@@ -81,31 +68,6 @@ fn told(value: &Value) -> String {
     }
     let sha256 = hex::encode(Sha256::digest(&text));
     json!({"sha256": sha256, "bytes": text.len()}).to_string()
-}
-
-fn masked(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let fields = fields.iter().map(|(name, value)| {
-                let value = if is_secret(name) {
-                    Value::from("***")
-                } else {
-                    masked(value)
-                };
-                (name.clone(), value)
-            });
-            Value::Object(fields.collect())
-        }
-        Value::Array(items) => items.iter().map(masked).collect(),
-        other => other.clone(),
-    }
-}
-
-fn is_secret(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    lower
-        .split(|c: char| !c.is_alphanumeric())
-        .any(|word| SECRET.contains(&word.trim_end_matches("s")) && word != "tokens")
 }
 
 /// What a setting is: where it is, whether it blocks, and what it means that it differs.

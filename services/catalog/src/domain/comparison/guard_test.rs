@@ -50,6 +50,7 @@ pub(super) fn scan() -> Scan {
         defcon: None,
         custom_probes: Vec::new(),
         imported: false,
+        original: None,
     }
 }
 

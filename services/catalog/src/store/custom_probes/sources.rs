@@ -6,17 +6,18 @@ use sea_orm::{QueryResult, Value};
 use super::super::{Store, fault::Result, retrying, tx::Tx};
 use crate::domain::{
     check::CheckLease,
-    custom_probe::{self, Source, SourceState, source_key},
+    custom_probe::{self, Source, SourceState, new_source_key},
     refusal,
     scan::CustomProbeVersion,
     task::LeaseProof,
 };
 use crate::store::tasks;
 
+/// Whoever announces it is about to use it: it is not collected for a while.
 const STAGE: &str = "
-    INSERT INTO sources (project_id, sha256, size, object_key, state, created_at)
-    VALUES ($1, $2, $3, $4, 'STAGED', {now})
-    ON CONFLICT (project_id, sha256) DO NOTHING";
+    INSERT INTO sources (project_id, sha256, size, object_key, state, created_at, touched_at)
+    VALUES ($1, $2, $3, $4, 'STAGED', {now}, {now})
+    ON CONFLICT (project_id, sha256) DO UPDATE SET touched_at = excluded.touched_at";
 
 const FIND: &str = "
     SELECT sha256, size, object_key, state FROM sources WHERE project_id = $1 AND sha256 = $2";
@@ -62,7 +63,7 @@ impl Store {
             project.as_str().into(),
             sha256.into(),
             size.into(),
-            source_key(project, sha256).into(),
+            new_source_key(project, sha256).into(),
         ];
         tx.execute(STAGE, values).await?;
         let row = tx

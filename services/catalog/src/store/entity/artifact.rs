@@ -22,6 +22,7 @@ pub struct Model {
     pub created_at: i64,
     pub upload_deadline: i64,
     pub committed_at: Option<i64>,
+    pub marked_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -57,6 +57,8 @@ pub struct Model {
     pub custom_probes: Json,
     pub imported: bool,
     pub search_text: String,
+    pub original_options: Option<Json>,
+    pub original_counts: Option<Json>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -63,6 +63,18 @@ enum Start {
     After { skip: usize },
 }
 
+/// A column of a row of a list. What imported scans come with may be large, and is for those who
+/// look at one.
+fn listed(column: scan::Column) -> String {
+    let name = sea_orm::IdenStatic::as_str(&column);
+    match column {
+        scan::Column::OriginalOptions | scan::Column::OriginalCounts => {
+            format!("CAST(NULL AS {{json}}) AS {name}")
+        }
+        _ => format!("s.{name}"),
+    }
+}
+
 impl List<'_> {
     fn direction(&self) -> &'static str {
         if self.query.ascending { "ASC" } else { "DESC" }
@@ -70,9 +82,7 @@ impl List<'_> {
 
     /// The page: whole rows.
     pub(super) fn page(&self, sql: &mut Sql, limit: u64) {
-        let columns: Vec<String> = scan::Column::iter()
-            .map(|column| format!("s.{}", sea_orm::IdenStatic::as_str(&column)))
-            .collect();
+        let columns: Vec<String> = scan::Column::iter().map(listed).collect();
         sql.push(&format!("SELECT {} ", columns.join(", ")));
         self.matches(sql);
         // SQLite takes the candidates in their order, and would sort the rows once more, all of

@@ -8,6 +8,8 @@ mod m20261124_000003_history;
 mod m20261124_000004_statistics;
 mod m20261124_000005_templates;
 mod m20261124_000006_custom_probes;
+mod m20261124_000007_store_keeping;
+mod m20261124_000008_imports;
 
 /// All migrations, in order.
 pub(crate) struct Migrator;
@@ -22,6 +24,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000004_statistics::Migration),
             Box::new(m20261124_000005_templates::Migration),
             Box::new(m20261124_000006_custom_probes::Migration),
+            Box::new(m20261124_000007_store_keeping::Migration),
+            Box::new(m20261124_000008_imports::Migration),
         ]
     }
 }

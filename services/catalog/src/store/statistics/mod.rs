@@ -158,7 +158,6 @@ pub(crate) fn back(delta: Delta) -> Delta {
 
 /// Counts a scan that has ended, with all its results: for one that did not run here. The scan
 /// and its results are written, and counted once.
-#[allow(dead_code, reason = "the import calls it")]
 pub(crate) async fn count(tx: &Tx, scan: &Scan) -> Result<()> {
     let deltas = everything_of(tx, scan).await?;
     append(tx, scan, deltas).await

@@ -2,6 +2,7 @@
 //! asked; ids such as `missing` choose how it answers.
 
 mod history;
+mod imports;
 mod plugins;
 mod reports;
 mod scans;
@@ -15,7 +16,9 @@ use aegis_mesh::{MeshServer, ServerConfig};
 use aegis_proto::{
     internal::task::v1::task_service_server::TaskServiceServer,
     plugin::v1::plugin_service_server::PluginServiceServer,
-    report::v1::report_service_server::ReportServiceServer,
+    report::v1::{
+        import_service_server::ImportServiceServer, report_service_server::ReportServiceServer,
+    },
     scan::v1::{
         history_service_server::HistoryServiceServer, scan_service_server::ScanServiceServer,
     },
@@ -79,7 +82,10 @@ impl Fake {
     }
 
     pub(crate) fn artifact(&self) -> Routes {
-        routes(server("artifact").add_service(ReportServiceServer::new(self.clone())))
+        let server = server("artifact")
+            .add_service(ReportServiceServer::new(self.clone()))
+            .add_service(ImportServiceServer::new(self.clone()));
+        routes(server)
     }
 }
 
