@@ -13,6 +13,7 @@ use aegis_mesh::{
     TaskHandle, listen, sized, spawn,
 };
 use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
+use aegis_proto::internal::artifact::v1::object_service_server::ObjectServiceServer;
 use aegis_proto::internal::artifact::v1::source_service_server::SourceServiceServer;
 use aegis_proto::report::v1::report_service_server::ReportServiceServer;
 use tokio::time::MissedTickBehavior;
@@ -22,15 +23,20 @@ use crate::config::{Config, StorageBackend};
 use crate::domain::compose::Composer;
 use crate::domain::custom_source::Sources;
 use crate::domain::download::Downloads;
+use crate::domain::objects::Objects;
 use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
-use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ReportApi, SourceApi};
+use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ObjectApi, ReportApi, SourceApi};
 use crate::store::{LocalStore, ObjectStore, S3Store};
 use crate::watch;
 
 const COMPOSE: &str = "/aegis.internal.artifact.v1.ArtifactService/ComposeReport";
+
+const CHECK: &str = "/aegis.internal.artifact.v1.ObjectService/CheckObjects";
+/// An object may be read as a whole.
+const CHECK_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Whom the service calls, and where it keeps objects.
 pub struct Deps {
@@ -160,6 +166,7 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
     let source_api = SourceServiceServer::new(SourceApi::new(sources));
+    let object_api = ObjectServiceServer::new(ObjectApi::new(Objects::new(Arc::clone(&store))));
     let report_api = ReportServiceServer::new(ReportApi::new(reports, downloads, tokens));
     let server = MeshServer::builder("artifact", &config.server)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
@@ -169,6 +176,8 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
         )
         .add_service(sized!(artifact_api, &config.server))
         .add_service(sized!(source_api, &config.server))
+        .add_service(sized!(object_api, &config.server))
+        .deadline(CHECK, Some(CHECK_DEADLINE))
         .add_service(sized!(report_api, &config.server));
     let period = Duration::from_secs(config.sweep_seconds);
     let sweeper = spawn(

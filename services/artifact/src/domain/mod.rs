@@ -8,6 +8,7 @@ pub mod download;
 pub mod fault;
 pub mod key;
 pub mod name;
+pub mod objects;
 pub mod reading;
 pub mod registry;
 pub mod scratch;

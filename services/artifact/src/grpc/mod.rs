@@ -3,6 +3,7 @@
 mod artifact_service;
 mod catalog;
 mod convert;
+mod object_service;
 mod reading;
 mod report_service;
 mod source_registry;
@@ -10,6 +11,7 @@ mod source_service;
 
 pub(crate) use self::artifact_service::ArtifactApi;
 pub(crate) use self::catalog::CatalogRegistry;
+pub(crate) use self::object_service::ObjectApi;
 pub(crate) use self::report_service::ReportApi;
 pub(crate) use self::source_registry::CatalogSources;
 pub(crate) use self::source_service::SourceApi;

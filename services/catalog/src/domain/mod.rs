@@ -10,6 +10,7 @@ pub mod custom_probe;
 pub mod event;
 pub mod hint;
 pub mod history;
+pub mod keeping;
 pub mod lane;
 pub mod ledger;
 pub mod policy;

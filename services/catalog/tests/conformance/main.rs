@@ -14,6 +14,8 @@ mod expire;
 mod finish;
 mod history;
 mod invariants;
+mod keeping;
+mod keeping_plans;
 mod lease;
 mod lists;
 mod located;
