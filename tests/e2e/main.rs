@@ -7,6 +7,7 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
+mod keeping;
 mod lifecycle;
 mod memory;
 mod reading;
@@ -52,6 +53,7 @@ fn main() -> Result<ExitCode> {
     let runtime = Arc::new(Runtime::new()?);
     let mut meshes = Vec::new();
     let mut trials = up::trials();
+    trials.extend(keeping::trials());
     if !arguments.list {
         for way in Way::ALL {
             meshes.push((way, Arc::new(runtime.block_on(Mesh::start(way))?)));

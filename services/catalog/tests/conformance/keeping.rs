@@ -377,7 +377,7 @@ async fn old_scans_are_deleted_restorably(world: &World) {
     world.work_off().await;
     let runs = world.create(1).await;
     for id in &ids[..2] {
-        let old = "UPDATE scans SET ended_at = ended_at - 86400000 * 40 WHERE id = $1";
+        let old = "UPDATE scans SET ended_at = ended_at - 3456000000 WHERE id = $1";
         world.sql(old, vec![id.0.into()]).await;
     }
     let age =
@@ -399,7 +399,7 @@ async fn old_scans_are_deleted_restorably(world: &World) {
     world.sweep(&Sweep::Purge).await;
     world.store.undelete(&world.project, ids[0]).await.unwrap();
     // For statistics: the day that it ended is the day that it counts.
-    let back = "UPDATE scans SET ended_at = ended_at + 86400000 * 40 WHERE id = $1";
+    let back = "UPDATE scans SET ended_at = ended_at + 3456000000 WHERE id = $1";
     for id in &ids[..2] {
         world.sql(back, vec![id.0.into()]).await;
     }
