@@ -113,7 +113,7 @@ async fn job_run(
         for line in &run.details {
             println!("{line}");
         }
-        println!("{job}: {} {}", outcome(&run), result(&run)?);
+        println!("{job}: {}: {}", outcome(&run), result(&run)?);
     }
     Ok(match run.succeeded {
         true => ExitCode::SUCCESS,
@@ -124,7 +124,7 @@ async fn job_run(
 fn outcome(run: &JobRun) -> String {
     match (run.succeeded, run.dry_run) {
         (true, false) => "done".to_owned(),
-        (true, true) => "would have done".to_owned(),
+        (true, true) => "would do".to_owned(),
         (false, _) => format!("failed: {}", run.reason),
     }
 }
@@ -155,12 +155,18 @@ fn until(now: SystemTime, time: Option<Timestamp>) -> String {
     }
 }
 
-/// Its counts: "deleted 3, bytes 1024".
+/// Its counts: "bytes 1024, deleted 3". Numbers of a Struct are floating; counts are whole.
 fn result(run: &JobRun) -> anyhow::Result<String> {
     let json = json::to_json(run)?;
     let counts = json["result"].as_object().into_iter().flatten();
     let counts: Vec<String> = counts
-        .map(|(name, count)| format!("{name} {count}"))
+        .map(|(name, count)| match count.as_f64() {
+            Some(count) => format!("{name} {count}"),
+            None => format!("{name} {count}"),
+        })
         .collect();
+    if counts.is_empty() {
+        return Ok("nothing".to_owned());
+    }
     Ok(counts.join(", "))
 }

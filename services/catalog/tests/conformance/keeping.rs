@@ -568,7 +568,7 @@ async fn one_replica_at_a_time_runs_a_job(world: &World) {
         let claim = claim(holder, when_due);
         world.store.claim_job(&world.project, &claim).await.unwrap()
     };
-    // A new job is due within a minute.
+    // A new job is due after a tenth of its period.
     let Claimed::NotDue(wait) = take("a", true).await else {
         panic!("it is not due yet");
     };

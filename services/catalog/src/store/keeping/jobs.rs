@@ -6,8 +6,8 @@ use sea_orm::{QueryResult, Value};
 use super::super::{Store, fault::Result, retrying, tx::Tx};
 use crate::domain::keeping::{Claimed, JobClaim, JobEnd, JobState, job_lost};
 
-/// A job that was never there runs within a minute.
-const FIRST_MS: i64 = 60_000;
+/// A job that was never there runs after this share of its period.
+const FIRST: i64 = 10;
 
 const STATE: &str = "
     SELECT name, period_ms, next_at - {now} AS wait, next_at, last_run,
@@ -91,7 +91,7 @@ impl Store {
 
     async fn try_claim_job(&self, project: &ProjectId, claim: &JobClaim) -> Result<Claimed> {
         let tx = self.write().await?;
-        let ensure = [claim.period_ms.into(), claim.period_ms.min(FIRST_MS).into()];
+        let ensure = [claim.period_ms.into(), (claim.period_ms / FIRST).into()];
         tx.execute(ENSURE, of(project, claim).into_iter().chain(ensure))
             .await?;
         let ours: [Value; 3] = [
