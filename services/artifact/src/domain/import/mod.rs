@@ -133,7 +133,9 @@ impl Imports {
             while let Some(part) = queued.blocking_recv() {
                 match part {
                     Some(part) => intake.take(part)?,
-                    None => return prepare(&header, &scratch, max_bytes, intake.finish()?).map(Some),
+                    None => {
+                        return prepare(&header, &scratch, max_bytes, intake.finish()?).map(Some);
+                    }
                 }
             }
             // Nobody waits any more.
@@ -237,7 +239,14 @@ fn prepare(
         index = Some(write_index(scratch, &summary.index)?);
         if hitlog.is_none() {
             let threshold = facts.eval_threshold;
-            hitlog = rebuilt(scratch, max_bytes, &report, &summary, threshold, &mut warnings)?;
+            hitlog = rebuilt(
+                scratch,
+                max_bytes,
+                &report,
+                &summary,
+                threshold,
+                &mut warnings,
+            )?;
         }
     }
     let report = Sealed {
