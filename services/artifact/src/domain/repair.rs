@@ -122,6 +122,7 @@ fn index_of(source: &Blocking, report: &StoredArtifact, eval_threshold: f64) -> 
         limits: Limits::default(),
     };
     let bytes = source.verified(report).map_err(carried)?;
+    // A report that was imported may have lines that nobody can read, and it is whole so.
     let read = aegis_report::read_tolerant(BufReader::with_capacity(READ_BYTES, bytes), options);
     match read {
         Ok(summary) => Ok(summary.index),
