@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     admin::AdminCommand,
     compare::CompareArgs,
+    import::ImportArgs,
     probe::ProbeCommand,
     scan::{
         attempts::{AttemptArgs, AttemptsArgs, WorkflowArgs},
@@ -81,6 +82,8 @@ pub(crate) enum AskCommand {
     Stats(StatsArgs),
     /// What changed between scans
     Compare(CompareArgs),
+    /// Take in what garak, or the Aegis of files and flags, left
+    Import(ImportArgs),
     /// The jobs that keep the store in order
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -103,6 +106,9 @@ pub(crate) struct UpArgs {
     /// TOML file with a table per service: [gateway], [scan_orchestrator], [garak_runner], [catalog], [artifact]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Take in once what garak, or the Aegis of files and flags, left in this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) import: Option<PathBuf>,
     /// Print the configuration, secrets masked, and leave
     #[arg(long)]
     pub(crate) dump_config: bool,

@@ -10,7 +10,9 @@ use aegis_proto::{
     admin::v1::job_service_client::JobServiceClient,
     plugin::v1::plugin_service_client::PluginServiceClient,
     probe::v1::custom_probe_service_client::CustomProbeServiceClient,
-    report::v1::report_service_client::ReportServiceClient,
+    report::v1::{
+        import_service_client::ImportServiceClient, report_service_client::ReportServiceClient,
+    },
     scan::v1::{
         GetScanRequest, Scan, comparison_service_client::ComparisonServiceClient,
         history_service_client::HistoryServiceClient, scan_service_client::ScanServiceClient,
@@ -33,14 +35,19 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(args: &ClientArgs) -> anyhow::Result<Self> {
+        Ok(Self::at(&args.server, token(args)?)?)
+    }
+
+    /// Clients of the gateway at this address.
+    pub(crate) fn at(server: &str, token: Option<Secret>) -> Result<Self> {
         let config = ClientConfig {
-            address: args.server.clone(),
-            token: token(args)?,
+            address: server.to_owned(),
+            token,
             ..ClientConfig::default()
         };
         Ok(Self {
-            channel: MeshChannel::network(&args.server, &config)?,
-            server: args.server.trim_end_matches('/').to_owned(),
+            channel: MeshChannel::network(server, &config)?,
+            server: server.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -54,6 +61,10 @@ impl Client {
 
     pub(crate) fn reports(&self) -> ReportServiceClient<MeshChannel> {
         ReportServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn imports(&self) -> ImportServiceClient<MeshChannel> {
+        ImportServiceClient::new(self.channel.clone())
     }
 
     pub(crate) fn plugins(&self) -> PluginServiceClient<MeshChannel> {

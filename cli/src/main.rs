@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod compare;
 mod demo;
+mod import;
 mod mesh;
 mod output;
 mod plugins;
@@ -54,6 +55,7 @@ async fn ask(args: ClientArgs, command: AskCommand) -> anyhow::Result<ExitCode> 
         AskCommand::Probe(command) => probe::run(client, json, command).await,
         AskCommand::Stats(args) => statistics::run(client, json, args).await,
         AskCommand::Compare(args) => compare::run(client, json, args).await,
+        AskCommand::Import(args) => import::run(client, json, args).await,
         AskCommand::Admin(command) => admin::run(client, json, command).await,
     }
 }

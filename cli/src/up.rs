@@ -1,11 +1,12 @@
 //! `aegis up`: the whole mesh, until Ctrl-C.
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use aegis_mesh::{CallContext, Principal, Shutdown, shutdown, spawn, telemetry, with_context};
 
 use crate::{
     args::UpArgs,
+    import::once::Once,
     mesh::{Mesh, MeshConfig},
 };
 
@@ -26,17 +27,21 @@ pub(crate) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(serve(config))?;
+    runtime.block_on(serve(config, args.import))?;
     // What still runs on a blocking thread has nothing left to say.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(config: MeshConfig) -> anyhow::Result<()> {
+async fn serve(config: MeshConfig, import: Option<PathBuf>) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("aegis", &config.telemetry)?;
     let stop = Shutdown::new();
     let signals = spawn("signals", shutdown::signals(stop.clone())?);
     let context = CallContext::new(Principal::local());
+    let once = match import {
+        Some(folder) => Once::of(&folder, &config)?,
+        None => None,
+    };
     with_context(context, async {
         let mesh = match Mesh::start(config, &stop).await {
             Ok(mesh) => mesh,
@@ -46,6 +51,12 @@ async fn serve(config: MeshConfig) -> anyhow::Result<()> {
             }
         };
         println!("ready http://{}", mesh.address());
+        if let Some(once) = once {
+            let run = stop.until(once.run(mesh.address())).await;
+            if run.is_none() {
+                tracing::info!("the import was stopped, and goes on at the next start");
+            }
+        }
         stop.triggered().await;
         mesh.stopped().await
     })

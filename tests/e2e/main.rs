@@ -7,10 +7,13 @@ mod bad_target;
 mod cli;
 mod custom_probes;
 mod fidelity;
+mod import_cli;
+mod import_up;
 mod imports;
 mod keeping;
 mod lifecycle;
 mod memory;
+mod old_system;
 mod reading;
 mod support;
 mod up;
@@ -46,6 +49,7 @@ fn main() -> Result<ExitCode> {
         bad_target::cases(),
         cli::cases(),
         fidelity::cases(),
+        import_cli::cases(),
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),
@@ -56,6 +60,7 @@ fn main() -> Result<ExitCode> {
     let mut meshes = Vec::new();
     let mut trials = up::trials();
     trials.extend(keeping::trials());
+    trials.extend(import_up::trials());
     if !arguments.list {
         for way in Way::ALL {
             meshes.push((way, Arc::new(runtime.block_on(Mesh::start(way))?)));
