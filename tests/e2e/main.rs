@@ -8,6 +8,7 @@ mod cli;
 mod custom_probes;
 mod fidelity;
 mod imports;
+mod keeping;
 mod lifecycle;
 mod memory;
 mod reading;
@@ -54,6 +55,7 @@ fn main() -> Result<ExitCode> {
     let runtime = Arc::new(Runtime::new()?);
     let mut meshes = Vec::new();
     let mut trials = up::trials();
+    trials.extend(keeping::trials());
     if !arguments.list {
         for way in Way::ALL {
             meshes.push((way, Arc::new(runtime.block_on(Mesh::start(way))?)));

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod import;
 pub mod key;
 pub mod name;
+pub mod objects;
 pub mod reading;
 pub mod registry;
 pub mod scratch;

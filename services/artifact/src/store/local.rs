@@ -194,7 +194,12 @@ fn list(root: &Path, prefix: &str, after: &str, limit: usize) -> io::Result<Vec<
             if !key.as_str().starts_with(prefix) || key.as_str() <= after {
                 continue;
             }
-            found.insert(key, entry.metadata()?.len());
+            let metadata = match entry.metadata() {
+                // It was deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            found.insert(key, (metadata.len(), metadata.modified().ok()));
             if found.len() > limit {
                 found.pop_last();
             }
@@ -202,7 +207,11 @@ fn list(root: &Path, prefix: &str, after: &str, limit: usize) -> io::Result<Vec<
     }
     Ok(found
         .into_iter()
-        .map(|(key, size)| Object { key, size })
+        .map(|(key, (size, modified))| Object {
+            key,
+            size,
+            modified,
+        })
         .collect())
 }
 

@@ -1,0 +1,203 @@
+//! Rows and objects held against each other. An object without a row is noted, and deleted by a
+//! later run; a row without its object is an alarm, and nothing is ever deleted for it.
+
+use std::{collections::HashMap, time::Duration};
+
+use aegis_mesh::{Error, Result};
+use aegis_proto::internal::{
+    artifact::v1::{
+        CheckObjectsRequest, ExpectedObject, FaultKind, ListObjectsRequest, ListedObject,
+        ObjectFault,
+    },
+    catalog::v1::{
+        CommittedObject, FindOrphansRequest, GarbageObject, ListCommittedRequest,
+        ListCommittedResponse, Orphan,
+    },
+};
+
+use super::{gc, run::Run};
+
+/// Longest time to read an object.
+const READ: Duration = Duration::from_secs(600);
+/// When so many objects of a page have no row, it is rather the rows that are missing.
+const TOO_MANY: usize = 20;
+
+pub(super) async fn scrub(run: &mut Run<'_>) -> Result<()> {
+    orphans(run).await?;
+    sizes(run).await?;
+    contents(run).await
+}
+
+async fn orphans(run: &mut Run<'_>) -> Result<()> {
+    let mut request = ListObjectsRequest::default();
+    loop {
+        let mut objects = run.clients.objects.clone();
+        let asked = request.clone();
+        let page = run.step(async move { Ok(objects.list_objects(asked).await?.into_inner()) });
+        let page = page.await?;
+        let Some(last) = page.objects.last() else {
+            return Ok(());
+        };
+        request.after.clone_from(&last.object_key);
+        let more = page.more;
+        let oldest = Duration::from_secs(run.config.orphan_seconds);
+        run.count("objects", page.objects.len() as i64);
+        let old: Vec<ListedObject> = page
+            .objects
+            .into_iter()
+            .filter(|o| is_old(o, oldest))
+            .collect();
+        orphans_among(run, old).await?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn is_old(object: &ListedObject, oldest: Duration) -> bool {
+    let age = object.age.unwrap_or_default();
+    u64::try_from(age.seconds).is_ok_and(|seconds| seconds >= oldest.as_secs())
+}
+
+async fn orphans_among(run: &mut Run<'_>, old: Vec<ListedObject>) -> Result<()> {
+    if old.is_empty() {
+        return Ok(());
+    }
+    let number = old.len();
+    let request = FindOrphansRequest {
+        objects: old
+            .into_iter()
+            .map(|object| GarbageObject {
+                object_key: object.object_key,
+                size_bytes: object.size_bytes,
+            })
+            .collect(),
+        dry_run: run.dry_run,
+    };
+    let mut keeping = run.clients.keeping.clone();
+    let found = run.step(async move { Ok(keeping.find_orphans(request).await?.into_inner()) });
+    let found = found.await?.orphans;
+    let withheld = found.len() >= TOO_MANY && found.len() * 2 > number;
+    if withheld {
+        run.count("withheld", found.len() as i64);
+        let line = format!(
+            "ALARM {} of {number} files have no row: none is deleted; is this the right database?",
+            found.len()
+        );
+        tracing::error!(job = "scrub", files = found.len(), "most files have no row");
+        run.alarm(line);
+    }
+    let grace = Duration::from_secs(run.config.grace_seconds);
+    let mut keys = Vec::new();
+    for orphan in found {
+        let delete = !withheld && is_known(&orphan, grace);
+        let what = if delete { "delete" } else { "found" };
+        run.count(if delete { "deleted" } else { "orphans" }, 1);
+        run.count("orphan_bytes", orphan.size_bytes);
+        run.tell(format!("{what} {}: it has no row", orphan.object_key));
+        if delete {
+            keys.push(orphan.object_key);
+        }
+    }
+    if run.dry_run {
+        return Ok(());
+    }
+    gc::delete(run, keys).await
+}
+
+/// An earlier run reported it.
+fn is_known(orphan: &Orphan, grace: Duration) -> bool {
+    orphan.known_for.is_some_and(|known| {
+        u64::try_from(known.seconds).is_ok_and(|seconds| seconds >= grace.as_secs())
+    })
+}
+
+/// Whether each file that there should be is there.
+async fn sizes(run: &mut Run<'_>) -> Result<()> {
+    let mut after = String::new();
+    loop {
+        let page = committed(run, &after, 0).await?;
+        run.count("rows", page.objects.len() as i64);
+        check(run, page.objects, false).await?;
+        if !page.more {
+            return Ok(());
+        }
+        after = page.last;
+    }
+}
+
+/// Some are read as a whole; the next run goes on where this one ends, and begins anew after the
+/// last.
+async fn contents(run: &mut Run<'_>) -> Result<()> {
+    let mut bytes = 0;
+    for _ in 0..run.config.scrub_reads {
+        if bytes >= run.config.scrub_read_bytes {
+            break;
+        }
+        let page = committed(run, &run.position.clone(), 1).await?;
+        let Some(object) = page.objects.first() else {
+            run.position.clear();
+            break;
+        };
+        bytes += u64::try_from(object.size_bytes).unwrap_or(0);
+        run.count("read", 1);
+        run.count("read_bytes", object.size_bytes);
+        check(run, page.objects, true).await?;
+        run.position = page.last;
+    }
+    Ok(())
+}
+
+async fn committed(run: &mut Run<'_>, after: &str, limit: i32) -> Result<ListCommittedResponse> {
+    let request = ListCommittedRequest {
+        after: after.to_owned(),
+        limit,
+    };
+    let mut keeping = run.clients.keeping.clone();
+    run.step(async move { Ok(keeping.list_committed(request).await?.into_inner()) })
+        .await
+}
+
+async fn check(run: &mut Run<'_>, expected: Vec<CommittedObject>, read: bool) -> Result<()> {
+    if expected.is_empty() {
+        return Ok(());
+    }
+    let mut owners = HashMap::new();
+    let mut objects = Vec::new();
+    for object in expected {
+        owners.insert(object.object_key.clone(), object.owner);
+        objects.push(ExpectedObject {
+            object_key: object.object_key,
+            size_bytes: object.size_bytes,
+            sha256: object.sha256,
+        });
+    }
+    let mut client = run.clients.objects.clone();
+    let mut request = tonic::Request::new(CheckObjectsRequest { objects, read });
+    request.set_timeout(READ);
+    let checked = async move { Ok(client.check_objects(request).await?.into_inner()) };
+    for fault in run.step_within(READ, checked).await?.faults {
+        let owner = owners.get(&fault.object_key).map_or("", String::as_str);
+        tell(run, &fault, owner, read)?;
+    }
+    Ok(())
+}
+
+fn tell(run: &mut Run<'_>, fault: &ObjectFault, owner: &str, read: bool) -> Result<()> {
+    let key = &fault.object_key;
+    let (what, problem) = match fault.kind() {
+        FaultKind::Missing => ("missing", "it is not there".to_owned()),
+        FaultKind::Size => ("wrong_size", format!("it has {} bytes", fault.size_bytes)),
+        FaultKind::Sha256 => ("corrupt", "its bytes are not what was stored".to_owned()),
+        FaultKind::IndexMissing => ("index_missing", "its index is not there".to_owned()),
+        FaultKind::Unspecified => return Err(Error::internal("a fault of no kind")),
+    };
+    // The look at sizes found these already.
+    if read && fault.kind() != FaultKind::Sha256 {
+        return Ok(());
+    }
+    tracing::error!(job = "scrub", object_key = %key, %owner, what, "a stored file is not what it was");
+    run.count(what, 1);
+    run.alarm(format!("ALARM {owner} ({key}): {problem}"));
+    Ok(())
+}
