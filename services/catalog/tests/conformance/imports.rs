@@ -29,6 +29,7 @@ on_both!(
     a_scan_may_have_lost_its_report,
     nothing_of_an_import_runs_here,
     a_deleted_scan_is_in_the_way_and_says_so,
+    a_purged_import_may_come_again,
     collected_rows_end_an_import,
     an_import_takes_its_number_of_statements,
 );
@@ -493,6 +494,26 @@ async fn a_deleted_scan_is_in_the_way_and_says_so(world: &World) {
         refused(commit(world, &import).await),
         "FAILED_PRECONDITION/SCAN_DELETED"
     );
+}
+
+async fn a_purged_import_may_come_again(world: &World) {
+    let mut import = import(2);
+    take_in(world, &mut import).await;
+    let deleted = world.store.delete(&world.project, import.id).await;
+    assert!(deleted.unwrap().scan.purge_at.is_some());
+    crate::keeping::purge(world, import.id).await;
+    for table in [
+        "scans",
+        "tasks",
+        "artifacts",
+        "probe_results",
+        "scan_labels",
+        "scan_probes",
+    ] {
+        let rows = world.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        assert_eq!(rows, 0, "{table}");
+    }
+    take_in(world, &mut import).await;
 }
 
 async fn collected_rows_end_an_import(world: &World) {

@@ -86,6 +86,7 @@ const WRONG: [(&str, &str); 25] = [
         "a done task is in a report that is not there",
         "SELECT COUNT(*) FROM tasks t JOIN scans s ON s.id = t.scan_id
          WHERE s.purge_begun_at IS NULL AND t.composed_revision > 0
+           AND NOT (s.imported AND s.report_ready_revision = 0)
            AND 1 <> (SELECT COUNT(*) FROM artifacts a
              WHERE a.scan_id = t.scan_id AND a.name = 'report.jsonl' AND a.state = 'COMMITTED'
                AND a.revision = t.composed_revision)",
