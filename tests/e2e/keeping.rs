@@ -75,7 +75,7 @@ async fn column(database: &DatabaseConnection, sql: &str) -> Result<Vec<String>>
 /// Every object has its row, and every row its object.
 async fn balanced(data: &Path) -> Result<BTreeSet<String>> {
     let file = data.join("data/catalog/catalog.db");
-    ensure!(file.exists(), "{} is not there", file.display());
+    ensure!(file.try_exists()?, "{} is not there", file.display());
     let database = Database::connect(format!("sqlite:{}?mode=ro", file.display())).await?;
     let rows = column(
         &database,
