@@ -75,7 +75,7 @@ async fn column(database: &DatabaseConnection, sql: &str) -> Result<Vec<String>>
 /// Every object has its row, and every row its object.
 async fn balanced(data: &Path) -> Result<BTreeSet<String>> {
     let file = data.join("data/catalog/catalog.db");
-    ensure!(file.exists(), "{} is not there", file.display());
+    ensure!(file.try_exists()?, "{} is not there", file.display());
     let database = Database::connect(format!("sqlite:{}?mode=ro", file.display())).await?;
     let rows = column(
         &database,
@@ -119,8 +119,20 @@ fn purged() -> Result<()> {
     Ok(())
 }
 
+/// Waits until a plugin catalogue is published.
+async fn warm(client: &Client) -> Result<()> {
+    let published = async {
+        while !client.get("/v1/plugins/buffs").await?.status.is_success() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(180), published).await?
+}
+
 async fn collected(base: &str, data: &Path) -> Result<()> {
     let client = Client::new(base)?;
+    warm(&client).await?;
     let target = target().await?;
     let spec = spec(&target, "", &["probes.goodside.ThreatenJSON"]);
     let [kept, gone] = [(), ()].map(|()| client.run(&spec));

@@ -61,7 +61,8 @@ impl Store {
             tx.all(&events(), of_scan).await?.len() as i64
         } else {
             let scan = scans::lock(&tx, project, ScanId(id)).await?;
-            if !scan.is_some_and(|scan| scan.ended_at.is_some_and(|ended| ended < before)) {
+            // It was retried meanwhile.
+            if scan.is_none_or(|scan| scan.ended_at.is_none_or(|ended| ended >= before)) {
                 swept.go_on(&this)?;
                 return Ok(swept);
             }
