@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test bench build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
+.PHONY: help demo test bench bench-large build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,13 @@ bench: build $(TOOLS)/garak.done ## Measure against plain garak and sha256sum, s
 	cargo run --release --locked -p aegis-report --example scan_speed -- measure .data/bench/report.jsonl
 	time sha256sum .data/bench/report.jsonl
 	rm .data/bench/report.jsonl
+
+# LARGE names parts and sizes, and a folder where databases stay for the next time:
+# make bench-large LARGE='--scans 10000 --database sqlite --part history,statistics --keep /var/tmp/aegis-bench'
+LARGE ?=
+bench-large: build $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done $(TOOLS)/mlflow.done ## Measure a history of a million scans, two hours and 40 GB
+	cargo build --release --locked -p aegis-artifact --example upload_s3
+	cargo run --release --locked -p aegis-bench -- large $(LARGE)
 
 build: $(TOOLS)/machine.done ## The release binaries
 	cargo build --release --locked -p aegis-cli
@@ -97,6 +104,12 @@ $(TOOLS)/postgres.done: $(TOOLS)/uv.done
 $(TOOLS)/s3.done: s3.lock $(TOOLS)/uv.done
 	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/s3
 	$(UV) pip install --quiet --no-deps --python $(TOOLS)/s3/bin/python -r s3.lock
+	touch $@
+
+# What `make bench-large` compares the history with.
+$(TOOLS)/mlflow.done: bench/mlflow/mlflow.lock $(TOOLS)/uv.done
+	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/mlflow
+	$(UV) pip install --quiet --no-deps --python $(TOOLS)/mlflow/bin/python -r bench/mlflow/mlflow.lock
 	touch $@
 
 clean: ## Remove what was built and installed

@@ -13,7 +13,7 @@ use std::time::Duration;
 use aegis_demo_target::DemoTarget;
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use large::Backend;
+use large::{Backend, Part, Plan};
 use table::Table;
 
 /// Measure Aegis against plain garak.
@@ -31,9 +31,44 @@ struct Args {
     /// Databases that `large` measures
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Backend::Sqlite, Backend::Postgres])]
     database: Vec<Backend>,
-    /// Scans that `large` grows to, one size after the other
+    /// Scans in the databases of `large`
     #[arg(long, value_delimiter = ',', default_values_t = large::SIZES)]
     scans: Vec<u64>,
+    /// Parts of `large`; all when none is named
+    #[arg(long, value_enum, value_delimiter = ',')]
+    part: Vec<Part>,
+    /// A folder where the databases of `large` stay, to be measured again at once; PostgreSQL's
+    /// user must get through to it
+    #[arg(long)]
+    keep: Option<std::path::PathBuf>,
+    /// Only make the databases of `large`
+    #[arg(long, requires = "keep")]
+    make: bool,
+    /// The Python that has MLflow, which `large` compares with
+    #[arg(long, default_value = ".tools/mlflow/bin/python")]
+    mlflow_python: std::path::PathBuf,
+    /// The file with the table of `large`
+    #[arg(long, default_value = ".data/bench/large.md")]
+    table: std::path::PathBuf,
+}
+
+impl Args {
+    fn large(&self) -> Plan {
+        let parts = match self.part.as_slice() {
+            [] => Part::value_variants(),
+            some => some,
+        };
+        Plan {
+            aegis: self.aegis.clone(),
+            databases: self.database.clone(),
+            scans: self.scans.clone(),
+            parts: parts.to_vec(),
+            keep: self.keep.clone(),
+            only_make: self.make,
+            python: self.mlflow_python.clone(),
+            table: self.table.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -52,7 +87,7 @@ enum Measurement {
     ManyInstant,
     /// From cancel to garak's end
     Cancel,
-    /// The history of up to a million scans; hours, and 30 GB in .data
+    /// The history of up to a million scans; an hour or two, and 40 GB
     Large,
 }
 
@@ -86,12 +121,7 @@ async fn measure(what: Measurement, args: &Args, table: &mut Table) -> Result<()
         Measurement::Idle => return idle(aegis, table).await,
         Measurement::Start => return start(aegis, table).await,
         Measurement::Cancel => return cancel(aegis, table).await,
-        Measurement::Large => {
-            for backend in &args.database {
-                large::measure(aegis, *backend, &args.scans, table).await?;
-            }
-            return Ok(());
-        }
+        Measurement::Large => return large::measure(&args.large()).await,
         Measurement::Latency => ("12 probes, 50 ms target", &probes::TWELVE, 5, 50),
         Measurement::Instant => ("12 probes, instant target", &probes::TWELVE, 5, 0),
         Measurement::Many => ("72 probes, 40 ms target", &probes::MANY, 1, 40),

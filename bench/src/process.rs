@@ -33,13 +33,27 @@ pub(crate) fn cpu_of_children() -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / ticks_per_second()?))
 }
 
-/// Resident memory without what it shares with files, in MB (10^6).
+/// Resident memory, in MB (10^6).
 pub(crate) fn resident_mb(id: i32) -> Result<f64> {
+    memory_mb(id, "VmRSS:")
+}
+
+/// The most that was resident since [`forget_peak`].
+pub(crate) fn peak_mb(id: i32) -> Result<f64> {
+    memory_mb(id, "VmHWM:")
+}
+
+/// The most that was resident is now what is.
+pub(crate) fn forget_peak(id: i32) -> Result<()> {
+    Ok(fs::write(format!("/proc/{id}/clear_refs"), "5")?)
+}
+
+fn memory_mb(id: i32, field: &'static str) -> Result<f64> {
     let text = fs::read_to_string(format!("/proc/{id}/status"))?;
     let line = text
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .context("VmRSS")?;
+        .find_map(|line| line.strip_prefix(field))
+        .context(field)?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib * 1024.0 / 1e6)
 }

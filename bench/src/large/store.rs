@@ -1,4 +1,4 @@
-//! A database that outlives the meshes that are started on it.
+//! Databases with scans in them, and meshes that are started on them.
 
 use std::{
     path::{Path, PathBuf},
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aegis_testkit::{Postgres, TestDatabase};
+use aegis_testkit::{Postgres, S3Server};
 use aegis_tests::{
     client::Client,
     process::{Process, garak_python},
@@ -15,13 +15,12 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use nix::sys::signal::Signal;
 use sea_orm::{Database, DatabaseConnection};
-use tempfile::TempDir;
 
-/// Building the indexes of a million scans.
-const INDEXED_WITHIN: Duration = Duration::from_secs(1_800);
+use super::rows;
+use crate::LIMIT;
 
 /// Which database is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Backend {
     /// The embedded one
     Sqlite,
@@ -38,40 +37,78 @@ impl Backend {
     }
 }
 
-/// Where the rows are.
+/// So many scans in a database of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Size {
+    pub(crate) backend: Backend,
+    pub(crate) scans: u64,
+}
+
+impl Size {
+    pub(crate) fn label(self) -> String {
+        let scans = match self.scans {
+            ..1_000_000 => format!("{} k", self.scans / 1_000),
+            many => format!("{} M", many / 1_000_000),
+        };
+        format!("{scans} scans, {}", self.backend.name())
+    }
+}
+
+/// A folder with a data directory and, if it is that, PostgreSQL's.
 pub(crate) struct Store {
     aegis: PathBuf,
-    data: TempDir,
-    database: Option<TestDatabase<'static>>,
+    folder: PathBuf,
+    postgres: Option<Postgres>,
 }
 
 impl Store {
-    /// Makes the database and its schema.
-    pub(crate) async fn make(aegis: &Path, backend: Backend) -> Result<Self> {
-        let database = (backend == Backend::Postgres).then(|| Postgres::shared().create_database());
+    /// That of the size below `keep`; made, or completed, when it is not there.
+    pub(crate) async fn open(aegis: &Path, keep: &Path, size: Size) -> Result<Self> {
+        let name = format!("{}-{}", size.backend.name().to_lowercase(), size.scans);
+        let folder = keep.join(name);
+        let complete = folder.join("complete");
+        let is_there = complete.try_exists()?;
+        std::fs::create_dir_all(&folder)?;
+        let postgres = match size.backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some(Postgres::kept(&folder.join("postgres"))?),
+        };
         let store = Self {
             aegis: aegis.to_owned(),
-            data: tempfile::tempdir_in(".data")?,
-            database,
+            folder,
+            postgres,
         };
-        store.start().await?.stop()?;
+        if !is_there {
+            store.start().await?.stop()?;
+            let begun = Instant::now();
+            let database = store.connect().await?;
+            rows::fill(&database, size.backend, size.scans).await?;
+            database.close().await?;
+            std::fs::write(complete, "")?;
+            println!("{}: made in {:.0?}", size.label(), begun.elapsed());
+        }
         Ok(store)
     }
 
     /// The database itself, while no mesh uses it.
-    pub(crate) async fn open(&self) -> Result<DatabaseConnection> {
-        let url = match &self.database {
-            Some(database) => database.url(),
+    async fn connect(&self) -> Result<DatabaseConnection> {
+        let url = match &self.postgres {
+            Some(postgres) => postgres.url(),
             None => format!("sqlite:{}", self.file()?.display()),
         };
         let mut options = sea_orm::ConnectOptions::new(url);
-        options.max_connections(1).sqlx_logging(false);
+        // Its settings belong to its connection.
+        options
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .sqlx_logging(false);
         Ok(Database::connect(options).await?)
     }
 
     /// SQLite's file, wherever below the data directory it is.
     fn file(&self) -> Result<PathBuf> {
-        let mut folders = vec![self.data.path().to_owned()];
+        let mut folders = vec![self.folder.join("data")];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder)? {
                 let path = entry?.path();
@@ -83,35 +120,65 @@ impl Store {
                 }
             }
         }
-        bail!("no catalog.db below {}", self.data.path().display())
+        bail!("no catalog.db below {}", self.folder.display())
     }
 
-    /// `aegis up` on it; ready once every index is there.
+    /// `aegis up` on it; ready once every index is there and garak has warmed up.
     pub(crate) async fn start(&self) -> Result<Mesh> {
-        let mut command = Command::new(&self.aegis);
-        command
-            .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(self.data.path().join("data"))
-            .arg("--garak-python")
-            .arg(garak_python()?);
-        if let Some(database) = &self.database {
-            command.env("AEGIS_UP__CATALOG__DATABASE_URL", database.url());
+        let mut command = up(&self.aegis, &self.folder.join("data"))?;
+        if let Some(postgres) = &self.postgres {
+            command.env("AEGIS_UP__CATALOG__DATABASE_URL", postgres.url());
         }
-        let mut process = Process::start("aegis", &mut command, self.data.path())?;
-        let client = Client::new(&process.said("ready ")?)?;
-        let mesh = Mesh { process, client };
+        let mesh = Mesh::start(command, &self.folder).await?;
         mesh.indexed().await?;
         Ok(mesh)
     }
+
+    /// The database's processes are below this one.
+    pub(crate) fn server(&self) -> Option<i32> {
+        self.postgres.as_ref().map(Postgres::id)
+    }
 }
 
-/// A mesh on the database.
+fn up(aegis: &Path, data: &Path) -> Result<Command> {
+    let mut command = Command::new(aegis);
+    command
+        .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data)
+        .arg("--garak-python")
+        .arg(garak_python()?);
+    Ok(command)
+}
+
+/// A mesh in one process.
 pub(crate) struct Mesh {
     process: Process,
     client: Client,
 }
 
 impl Mesh {
+    /// One with nothing in it; reports lie in a directory, or on an S3 server.
+    pub(crate) async fn empty(aegis: &Path, folder: &Path, s3: Option<&S3Server>) -> Result<Self> {
+        let mut command = up(aegis, &folder.join("data"))?;
+        if let Some(s3) = s3 {
+            let keys = s3.admin();
+            command
+                .env("STORAGE_BACKEND", "minio")
+                .env("MINIO_ENDPOINT", s3.endpoint())
+                .env("MINIO_ACCESS_KEY", keys.access)
+                .env("MINIO_SECRET_KEY", keys.secret);
+        }
+        Self::start(command, folder).await
+    }
+
+    async fn start(mut command: Command, logs: &Path) -> Result<Self> {
+        let mut process = Process::start("aegis", &mut command, logs)?;
+        let client = Client::new(&process.said("ready ")?)?;
+        let mesh = Self { process, client };
+        mesh.wait("/v1/plugins/buffs").await?;
+        Ok(mesh)
+    }
+
     pub(crate) fn id(&self) -> i32 {
         self.process.id()
     }
@@ -122,7 +189,6 @@ impl Mesh {
 
     /// Waits until no order is refused for its index.
     async fn indexed(&self) -> Result<()> {
-        let until = Instant::now() + INDEXED_WITHIN;
         for order in [
             "START_TIME",
             "END_TIME",
@@ -131,19 +197,25 @@ impl Mesh {
             "DURATION",
             "STATE",
         ] {
-            let path = format!("/v1/scans?pageSize=1&orderBy=SCAN_ORDER_{order}");
-            loop {
-                let answer = self.client.get(&path).await?;
-                if answer.status.is_success() {
-                    break;
-                }
-                if Instant::now() > until {
-                    bail!("{order} is not indexed: {answer:?}");
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            self.wait(&format!("/v1/scans?pageSize=1&orderBy=SCAN_ORDER_{order}"))
+                .await?;
         }
         Ok(())
+    }
+
+    /// Waits until something is answered.
+    async fn wait(&self, path: &str) -> Result<()> {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let answer = self.client.get(path).await?;
+            if answer.status.is_success() {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("{path}: {answer:?}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     pub(crate) fn stop(mut self) -> Result<()> {

@@ -2,8 +2,8 @@
 //!
 //! The server is the child of a small shell that reads its standard input: `stop` and `start` as
 //! it is told, and when the pipe ends, which it does with the test process however that ends
-//! (`kill -9` included), the shell stops the server and removes its folder. No orphan, and no
-//! unsafe code.
+//! (`kill -9` included), the shell stops the server and removes its folder, unless its data is to
+//! stay. No orphan, and no unsafe code.
 
 use std::{
     io::{self, Write},
@@ -29,13 +29,13 @@ const PROGRAMS: [&str; 5] = ["initdb", "postgres", "createdb", "dropdb", "pg_isr
 /// How long the server may take to come up on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// `$1` the folder with the programs, `$2` that of the data, `$3` the port, `$4` more settings,
-/// none of which has a space in it.
+/// `$1` the folder with the programs, `$2` that of the data, `$3` the port, `$4` what becomes of the
+/// data, `$5` more settings, none of which has a space in it.
 ///
 /// QUIT ends the server at once, as a crash would. What it acknowledged is in its log then: without
 /// fsync that would not survive a loss of power, but the end of a process.
 const GUARD: &str = r#"
-programs=$1 data=$2 port=$3 more=$4
+programs=$1 data=$2 port=$3 after=$4 more=$5
 start() {
     "$programs/postgres" -D "$data" -p "$port" -h 127.0.0.1 -k "" \
         -c fsync=off -c full_page_writes=off \
@@ -44,16 +44,24 @@ start() {
     server=$!
 }
 stop() {
-    kill -QUIT "$server"
+    kill -"${1:-QUIT}" "$server"
     wait "$server"
 }
 start
 while read -r word; do "$word"; done
-stop
-rm -rf "$data"
+if [ "$after" = keep ]; then
+    stop INT
+else
+    stop
+    rm -rf "$data"
+fi
 "#;
 
-/// A running server without any data worth keeping.
+/// Settings of a server whose data stays: one that has some memory of its own.
+const KEPT: &str = "-c shared_buffers=512MB -c maintenance_work_mem=512MB -c max_wal_size=256MB \
+    -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0";
+
+/// A running server.
 #[derive(Debug)]
 pub struct Postgres {
     programs: PathBuf,
@@ -86,6 +94,22 @@ impl Postgres {
         Self::start_with(None)
     }
 
+    /// Starts a server whose data stays in `folder`; made when it is not there. It ends with this
+    /// value or this process, and may be started again.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn kept(folder: &Path) -> io::Result<Self> {
+        let programs = programs()?;
+        let folder = std::path::absolute(folder)?;
+        if !folder.join("PG_VERSION").try_exists()? {
+            std::fs::create_dir_all(&folder)?;
+            own(&folder)?;
+            init(&programs, &folder)?;
+        }
+        Self::launch(programs, &folder, "keep", KEPT)
+    }
+
     /// Starts a server that speaks TLS with this certificate and key, both PEM, and with nobody
     /// otherwise.
     ///
@@ -98,21 +122,7 @@ impl Postgres {
     fn start_with(tls: Option<(&str, &str)>) -> io::Result<Self> {
         let programs = programs()?;
         let data = data_folder()?;
-        let mut initdb = as_nobody(&programs.join("initdb"))?;
-        initdb
-            .args([
-                "-U",
-                "postgres",
-                "-A",
-                "trust",
-                "-E",
-                "UTF8",
-                "--locale=C",
-                "--no-sync",
-                "-D",
-            ])
-            .arg(&data);
-        succeed(initdb)?;
+        init(&programs, &data)?;
         let settings = match tls {
             Some((certificate, key)) => {
                 secure(&data, certificate, key)?;
@@ -120,13 +130,17 @@ impl Postgres {
             }
             None => "",
         };
+        Self::launch(programs, &data, "remove", settings)
+    }
+
+    fn launch(programs: PathBuf, data: &Path, then: &str, settings: &str) -> io::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let guard = as_nobody(Path::new("/bin/sh"))?
             .args(["-c", GUARD, "postgres-guard"])
             .arg(&programs)
-            .arg(&data)
+            .arg(data)
             .arg(port.to_string())
-            .arg(settings)
+            .args([then, settings])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -155,6 +169,16 @@ impl Postgres {
             panic!("cannot make a database: {error}");
         }
         TestDatabase { server: self, name }
+    }
+
+    /// Where the database `postgres` is, which every server has, as its superuser.
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The process that all of the server's are below.
+    pub fn id(&self) -> i32 {
+        self.guard.id().cast_signed()
     }
 
     /// Ends the server at once, whatever it does; its databases stay.
@@ -306,11 +330,26 @@ fn data_folder() -> io::Result<PathBuf> {
         .tempdir()?
         // The guard removes it: it outlives this process for a moment.
         .keep();
-    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
-    if let Some(user) = nobody()? {
-        chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
-    }
+    own(&folder)?;
     Ok(folder)
+}
+
+/// Makes a folder the server's alone.
+fn own(folder: &Path) -> io::Result<()> {
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    if let Some(user) = nobody()? {
+        chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))?;
+    }
+    Ok(())
+}
+
+fn init(programs: &Path, data: &Path) -> io::Result<()> {
+    let mut initdb = as_nobody(&programs.join("initdb"))?;
+    initdb
+        .args(["-U", "postgres", "-A", "trust", "-E", "UTF8"])
+        .args(["--locale=C", "--no-sync", "-D"])
+        .arg(data);
+    succeed(initdb)
 }
 
 /// The server's certificate and key where it looks for them, and only TLS over TCP.
@@ -367,5 +406,24 @@ mod tests {
         drop(postgres);
         // The port is free again: nothing listens.
         TcpListener::bind(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn what_is_kept_is_there_again() {
+        // Not in a temporary folder's own: the server's user must get through to it.
+        let folder = data_folder().unwrap();
+        let createdb = |server: &Postgres| {
+            let mut createdb = server.client("createdb");
+            createdb.arg("stays");
+            succeed(createdb)
+        };
+        let postgres = Postgres::kept(&folder).unwrap();
+        createdb(&postgres).unwrap();
+        drop(postgres);
+        let postgres = Postgres::kept(&folder).unwrap();
+        let error = createdb(&postgres).unwrap_err().to_string();
+        assert!(error.contains("already exists"), "{error}");
+        drop(postgres);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

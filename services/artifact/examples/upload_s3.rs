@@ -3,6 +3,7 @@
 //!
 //! `cargo run --release -p aegis-artifact --example upload_s3 -- [MEGABYTES] [ROUNDS]`; SeaweedFS and
 //! JuiceFS's gateway come from `make tools`. Each round takes the ways in turn; the median counts.
+//! The last line of each server is a row for the table of `make bench-large`.
 
 #[path = "../tests/service/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "a part of what the tests need")]
@@ -47,11 +48,18 @@ async fn main() {
         ("JuiceFS gateway", S3Server::juicefs()),
     ] {
         println!("{name}: {megabytes} MB, median of {rounds}");
-        compare(server, &report, file.path(), rounds).await;
+        let (bare, service) = compare(server, &report, file.path(), rounds).await;
+        let share = service / bare;
+        println!(
+            "| upload of {megabytes} MB through artifact into {name}, verified | \
+             ≥ 0.7 of the bare client | {share:.2} ({service:.0} of {bare:.0} MB/s) | {} |",
+            if share >= 0.7 { "yes" } else { "**no**" }
+        );
     }
 }
 
-async fn compare(server: &S3Server, report: &Bytes, file: &Path, rounds: usize) {
+/// The best speed of the bare client, and that of the service, in MB/s.
+async fn compare(server: &S3Server, report: &Bytes, file: &Path, rounds: usize) -> (f64, f64) {
     let config = MinioConfig {
         endpoint: server.endpoint(),
         access_key: Some(Secret::new(server.admin().access)),
@@ -102,6 +110,7 @@ async fn compare(server: &S3Server, report: &Bytes, file: &Path, rounds: usize) 
             speed / best
         );
     }
+    (best, speeds[speeds.len() - 1])
 }
 
 fn note(ways: &mut Vec<(String, Vec<f64>)>, way: String, begun: Instant) {
