@@ -396,6 +396,12 @@ async fn a_scrub_deletes_what_an_earlier_one_found_and_alarms_of_the_rest() {
             seen.faults = vec![
                 fault(objects::FaultKind::Size),
                 fault(objects::FaultKind::Sha256),
+                fault(objects::FaultKind::IndexMissing),
+                objects::ObjectFault {
+                    object_key: "s/hitlog.jsonl".to_owned(),
+                    kind: objects::FaultKind::Missing.into(),
+                    size_bytes: 0,
+                },
             ];
         },
     )
@@ -407,6 +413,8 @@ async fn a_scrub_deletes_what_an_earlier_one_found_and_alarms_of_the_rest() {
         ("deleted", 1.0),
         ("wrong_size", 1.0),
         ("corrupt", 1.0),
+        ("missing", 1.0),
+        ("index_missing", 1.0),
     ] {
         assert_eq!(number(&run, what), wanted, "{what}: {run:?}");
     }
@@ -417,6 +425,13 @@ async fn a_scrub_deletes_what_an_earlier_one_found_and_alarms_of_the_rest() {
         alarm("it has 3 bytes"),
     ];
     assert_eq!(run.details[..2], alarms);
+    // What its first reader makes again is told, and no alarm.
+    for lost in ["lost k: its index is", "lost s/hitlog.jsonl: it is"] {
+        let lost = format!("{lost} not there; its first reader makes it again");
+        assert!(run.details.contains(&lost), "{run:?}");
+    }
+    let alarms = run.details.iter().filter(|line| line.starts_with("ALARM"));
+    assert_eq!(alarms.count(), 2);
     assert!(run.details.contains(&"found new: it has no row".to_owned()));
     // It begins where the last one ended, and goes on from the start after the end.
     assert_eq!(jobs.fake.seen().ended[0].position, "");

@@ -1,6 +1,5 @@
 //! Objects as files of a directory: `{root}/{key}`, readable by their owner alone.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
@@ -14,7 +13,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use uuid::Uuid;
 
-use super::{ByteStream, Object, ObjectStore, Result, StoreError};
+use super::{ByteStream, Object, ObjectStore, Result, StoreError, walk};
 use crate::domain::key::ObjectKey;
 
 const CHUNK_BYTES: u64 = 256 << 10;
@@ -103,8 +102,10 @@ impl ObjectStore for LocalStore {
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Object>> {
         let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
-        self.run("store-list", move |root| list(root, &prefix, &after, limit))
-            .await
+        self.run("store-list", move |root| {
+            walk::list(root, &prefix, &after, limit)
+        })
+        .await
     }
 
     async fn check(&self) -> Result<()> {
@@ -173,48 +174,4 @@ fn private_dirs(folder: &Path) -> io::Result<()> {
 
 fn sync_dir(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
-}
-
-/// Keeps no more than `limit` objects in memory, whatever the store holds.
-fn list(root: &Path, prefix: &str, after: &str, limit: usize) -> io::Result<Vec<Object>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            // What is no key was not put here by this store.
-            let Some(key) = key_of(root, &path) else {
-                continue;
-            };
-            if !key.as_str().starts_with(prefix) || key.as_str() <= after {
-                continue;
-            }
-            let metadata = match entry.metadata() {
-                // It was deleted meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                metadata => metadata?,
-            };
-            found.insert(key, (metadata.len(), metadata.modified().ok()));
-            if found.len() > limit {
-                found.pop_last();
-            }
-        }
-    }
-    Ok(found
-        .into_iter()
-        .map(|(key, (size, modified))| Object {
-            key,
-            size,
-            modified,
-        })
-        .collect())
-}
-
-fn key_of(root: &Path, path: &Path) -> Option<ObjectKey> {
-    ObjectKey::parse(path.strip_prefix(root).ok()?.to_str()?).ok()
 }

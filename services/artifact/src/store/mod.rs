@@ -2,6 +2,7 @@
 
 mod local;
 mod s3;
+mod walk;
 
 use std::io;
 use std::ops::Range;

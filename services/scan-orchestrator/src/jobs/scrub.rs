@@ -196,8 +196,24 @@ fn tell(run: &mut Run<'_>, fault: &ObjectFault, owner: &str, read: bool) -> Resu
     if read && fault.kind() != FaultKind::Sha256 {
         return Ok(());
     }
-    tracing::error!(job = "scrub", object_key = %key, %owner, what, "a stored file is not what it was");
     run.count(what, 1);
+    if is_made_again(fault) {
+        tracing::warn!(job = "scrub", object_key = %key, %owner, what, "a file that its first reader makes again");
+        run.tell(format!(
+            "lost {key}: {problem}; its first reader makes it again"
+        ));
+        return Ok(());
+    }
+    tracing::error!(job = "scrub", object_key = %key, %owner, what, "a stored file is not what it was");
     run.alarm(format!("ALARM {owner} ({key}): {problem}"));
     Ok(())
+}
+
+/// All that an index or a hitlog says is in its report.
+fn is_made_again(fault: &ObjectFault) -> bool {
+    match fault.kind() {
+        FaultKind::IndexMissing => true,
+        FaultKind::Missing | FaultKind::Size => fault.object_key.ends_with("/hitlog.jsonl"),
+        FaultKind::Sha256 | FaultKind::Unspecified => false,
+    }
 }
