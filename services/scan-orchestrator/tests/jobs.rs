@@ -45,6 +45,8 @@ struct Seen {
     committed: Vec<pb::CommittedObject>,
     faults: Vec<objects::ObjectFault>,
     store_error: Option<Error>,
+    /// Objects that the store does not delete.
+    undeletable: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -196,7 +198,9 @@ impl ObjectService for Fake {
         seen.calls.push(format!("delete {keys}"));
         match &seen.store_error {
             Some(error) => Err(error.clone().into()),
-            None => Ok(Response::new(objects::DeleteObjectsResponse {})),
+            None => Ok(Response::new(objects::DeleteObjectsResponse {
+                failed_keys: seen.undeletable.clone(),
+            })),
         }
     }
 
@@ -352,7 +356,17 @@ async fn the_object_goes_before_its_row() {
         at("delete a b").is_some() && at("delete a b") < at("forget a b"),
         "{calls:?}"
     );
-    // Without the object the row stays, and it is told.
+    // One that cannot be deleted keeps its row, and no other from going.
+    jobs.fake.seen().calls.clear();
+    jobs.fake.seen().undeletable = vec!["a".to_owned()];
+    let run = jobs.run("gc", false).await.unwrap();
+    assert_eq!(
+        (number(&run, "deleted"), number(&run, "undeletable")),
+        (1.0, 1.0)
+    );
+    assert_eq!(run.details[0], "ALARM a: it cannot be deleted");
+    assert!(jobs.fake.calls().contains(&"forget b".to_owned()));
+    // Without the store all rows stay, and it is told.
     jobs.fake.seen().calls.clear();
     let down = Error::unavailable("DEPENDENCY_DOWN", "no store", Duration::from_secs(1));
     jobs.fake.seen().store_error = Some(down);
@@ -385,24 +399,32 @@ async fn a_scrub_deletes_what_an_earlier_one_found_and_alarms_of_the_rest() {
     let jobs = Jobs::start(
         |_| (),
         |seen| {
-            seen.listed = vec![listed(1), listed(3)];
+            seen.listed = vec![listed(1), listed(3), listed(4), listed(5)];
             seen.orphans = vec![orphan("new", None), orphan("old", Some(90_000))];
-            seen.committed = vec![pb::CommittedObject {
-                object_key: "k".to_owned(),
+            let committed = |key: &str, imported| pb::CommittedObject {
+                object_key: key.to_owned(),
                 size_bytes: 7,
                 sha256: "0".repeat(64),
                 owner: "report.html of scan s".to_owned(),
-            }];
+                imported,
+            };
+            seen.committed = vec![
+                committed("k", false),
+                committed("s/hitlog.jsonl", false),
+                committed("i/hitlog.jsonl", true),
+            ];
             seen.faults = vec![
                 fault(objects::FaultKind::Size),
                 fault(objects::FaultKind::Sha256),
                 fault(objects::FaultKind::IndexMissing),
-                objects::ObjectFault {
-                    object_key: "s/hitlog.jsonl".to_owned(),
+            ];
+            for key in ["s/hitlog.jsonl", "i/hitlog.jsonl"] {
+                seen.faults.push(objects::ObjectFault {
+                    object_key: key.to_owned(),
                     kind: objects::FaultKind::Missing.into(),
                     size_bytes: 0,
-                },
-            ];
+                });
+            }
         },
     )
     .await;
@@ -413,7 +435,7 @@ async fn a_scrub_deletes_what_an_earlier_one_found_and_alarms_of_the_rest() {
         ("deleted", 1.0),
         ("wrong_size", 1.0),
         ("corrupt", 1.0),
-        ("missing", 1.0),
+        ("missing", 2.0),
         ("index_missing", 1.0),
     ] {
         assert_eq!(number(&run, what), wanted, "{what}: {run:?}");
@@ -424,14 +446,15 @@ async fn a_scrub_deletes_what_an_earlier_one_found_and_alarms_of_the_rest() {
         alarm("its bytes are not what was stored"),
         alarm("it has 3 bytes"),
     ];
-    assert_eq!(run.details[..2], alarms);
+    let lost = "ALARM report.html of scan s (i/hitlog.jsonl): it is not there";
+    assert_eq!(run.details[..3], [&alarms[0], lost, &alarms[1]]);
     // What its first reader makes again is told, and no alarm.
     for lost in ["lost k: its index is", "lost s/hitlog.jsonl: it is"] {
         let lost = format!("{lost} not there; its first reader makes it again");
         assert!(run.details.contains(&lost), "{run:?}");
     }
     let alarms = run.details.iter().filter(|line| line.starts_with("ALARM"));
-    assert_eq!(alarms.count(), 2);
+    assert_eq!(alarms.count(), 3);
     assert!(run.details.contains(&"found new: it has no row".to_owned()));
     // It begins where the last one ended, and goes on from the start after the end.
     assert_eq!(jobs.fake.seen().ended[0].position, "");

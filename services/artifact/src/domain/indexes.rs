@@ -33,7 +33,12 @@ impl Indexes {
         if let Some(header) = self.header(report).await? {
             return Ok(header);
         }
-        self.repairs.index(report, eval_threshold).await?;
+        let turn = self.repairs.turn().await?;
+        // Somebody had the turn before, maybe for the same index.
+        if let Some(header) = self.header(report).await? {
+            return Ok(header);
+        }
+        self.repairs.index(turn, report, eval_threshold).await?;
         let header = self.header(report).await?;
         header.ok_or_else(|| fault::corrupt(report, "its index cannot be read"))
     }

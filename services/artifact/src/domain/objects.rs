@@ -39,6 +39,8 @@ pub enum ObjectFault {
     Sha256,
     /// The index of a report is not there.
     IndexMissing,
+    /// The store works, and this object cannot be read.
+    Unreadable,
 }
 
 /// The store's objects, whoever they belong to.
@@ -52,21 +54,36 @@ impl Objects {
         Self { store }
     }
 
-    /// Deletes objects, and the indexes of reports before them. What is not there is deleted.
+    /// Deletes objects, and the indexes of reports before them. What is not there is deleted. Those
+    /// that cannot be deleted come back.
     ///
     /// # Errors
-    /// Those of the store; some may be deleted by then.
-    pub async fn delete(&self, keys: Vec<ObjectKey>) -> Result<()> {
-        let store = &self.store;
-        stream::iter(keys.into_iter().map(Ok))
-            .try_for_each_concurrent(AT_ONCE, |key| async move {
-                if has_index(&key) {
-                    store.delete(&key.index()).await?;
-                }
-                store.delete(&key).await
+    /// Those of the store as a whole; some may be deleted by then.
+    pub async fn delete(&self, keys: Vec<ObjectKey>) -> Result<Vec<ObjectKey>> {
+        let deleted = stream::iter(keys)
+            .map(|key| async move {
+                let deleted = self.delete_one(&key).await;
+                (key, deleted)
             })
-            .await?;
-        Ok(())
+            .buffer_unordered(AT_ONCE);
+        let failed: Vec<_> = deleted
+            .filter_map(|(key, deleted)| async move { Some((key, deleted.err()?)) })
+            .collect()
+            .await;
+        if !failed.is_empty() {
+            self.store.check().await?;
+        }
+        for (key, error) in &failed {
+            tracing::error!(object_key = %key, %error, "an object cannot be deleted");
+        }
+        Ok(failed.into_iter().map(|(key, _)| key).collect())
+    }
+
+    async fn delete_one(&self, key: &ObjectKey) -> crate::store::Result<()> {
+        if has_index(key) {
+            self.store.delete(&key.index()).await?;
+        }
+        self.store.delete(key).await
     }
 
     /// Up to `limit` objects of a project after this one.
@@ -106,7 +123,15 @@ impl Objects {
     ) -> Result<Vec<(ObjectKey, ObjectFault)>> {
         let checked = stream::iter(objects)
             .map(|(key, expected)| async move {
-                let fault = self.fault_of(&key, &expected, read).await?;
+                let fault = match self.fault_of(&key, &expected, read).await {
+                    // It is the object if it is not the store.
+                    Err(error) => {
+                        self.store.check().await?;
+                        tracing::error!(object_key = %key, %error, "an object cannot be read");
+                        Some(ObjectFault::Unreadable)
+                    }
+                    Ok(fault) => fault,
+                };
                 Ok::<_, StoreError>(fault.map(|fault| (key, fault)))
             })
             .buffer_unordered(AT_ONCE)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{Error, Result};
 use aegis_report::{Index, IndexError, Limits, Options, ReadError, rebuild_hitlog};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::compose::fault_of;
 use super::deposit::write_index;
@@ -52,12 +52,16 @@ impl Repairs {
         }))
     }
 
-    /// Makes the index of a report again, and puts it beside the report.
+    /// Makes the index of a report again, and puts it beside the report. Takes the [`Self::turn`].
     ///
     /// # Errors
     /// DATA_LOSS / ARTIFACT_CORRUPT when the report is not what it was; of the store and of scratch.
-    pub async fn index(&self, report: &StoredArtifact, eval_threshold: f64) -> Result<()> {
-        let turn = self.turn().await?;
+    pub async fn index(
+        &self,
+        turn: OwnedSemaphorePermit,
+        report: &StoredArtifact,
+        eval_threshold: f64,
+    ) -> Result<()> {
         let (source, scratch) = (self.0.source.clone(), self.0.scratch.clone());
         let report = report.clone();
         let work = blocking("repair-index", move || {
@@ -108,7 +112,11 @@ impl Repairs {
         work.await?
     }
 
-    async fn turn(&self) -> Result<tokio::sync::OwnedSemaphorePermit> {
+    /// The right to repair; one has it at a time.
+    ///
+    /// # Errors
+    /// None while the service works.
+    pub async fn turn(&self) -> Result<OwnedSemaphorePermit> {
         // It is never closed.
         let turn = Arc::clone(&self.0.turn).acquire_owned().await;
         turn.map_err(Error::internal)

@@ -35,8 +35,11 @@ impl ObjectService for ObjectApi {
         let keys = request.into_inner().object_keys;
         at_most("object_keys", keys.len())?;
         let keys = keys.iter().map(|text| key(&project, text));
-        self.0.delete(keys.collect::<Result<_>>()?).await?;
-        Ok(Response::new(pb::DeleteObjectsResponse {}))
+        let failed = self.0.delete(keys.collect::<Result<_>>()?).await?;
+        let failed = failed.iter().map(|key| key.as_str().to_owned());
+        Ok(Response::new(pb::DeleteObjectsResponse {
+            failed_keys: failed.collect(),
+        }))
     }
 
     async fn list_objects(
@@ -106,6 +109,7 @@ fn fault((key, fault): (ObjectKey, ObjectFault)) -> pb::ObjectFault {
         ObjectFault::Size(size) => (FaultKind::Size, size),
         ObjectFault::Sha256 => (FaultKind::Sha256, 0),
         ObjectFault::IndexMissing => (FaultKind::IndexMissing, 0),
+        ObjectFault::Unreadable => (FaultKind::Unreadable, 0),
     };
     pb::ObjectFault {
         object_key: key.as_str().to_owned(),

@@ -17,6 +17,8 @@ use super::{ByteStream, Object, ObjectStore, Result, StoreError, walk};
 use crate::domain::key::ObjectKey;
 
 const CHUNK_BYTES: u64 = 256 << 10;
+/// How often an object is given its name while others remove its folder.
+const NAMING_TRIES: u32 = 10;
 
 /// A directory.
 #[derive(Debug, Clone)]
@@ -92,7 +94,11 @@ impl ObjectStore for LocalStore {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let path = self.path(key);
         match self
-            .run("store-delete", move |_| fs::remove_file(path))
+            .run("store-delete", move |root| {
+                fs::remove_file(&path)?;
+                remove_empty(root, &path);
+                Ok(())
+            })
             .await
         {
             Ok(()) | Err(StoreError::NotFound) => Ok(()),
@@ -124,14 +130,17 @@ fn read_at(file: &File, range: Range<u64>) -> io::Result<Bytes> {
 /// loss of power there is the whole object or none.
 fn put(root: &Path, target: &Path, file: &Path) -> io::Result<()> {
     let folder = target.parent().unwrap_or(root);
-    let made = missing_dirs(root, folder)?;
-    private_dirs(folder)?;
     let source = File::open(file)?;
     source.set_permissions(Permissions::from_mode(0o600))?;
     source.sync_all()?;
-    match fs::rename(file, target) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(&source, target)?,
-        done => done?,
+    let made = missing_dirs(root, folder)?;
+    // Its folder may go in between, with the last other object that was in it.
+    let mut tries = 0;
+    while let Err(error) = private_dirs(folder).and_then(|()| name(file, &source, target)) {
+        tries += 1;
+        if error.kind() != io::ErrorKind::NotFound || tries == NAMING_TRIES {
+            return Err(error);
+        }
     }
     sync_dir(folder)?;
     // A new folder's name lies in the folder above it.
@@ -139,6 +148,13 @@ fn put(root: &Path, target: &Path, file: &Path) -> io::Result<()> {
         sync_dir(folder.parent().unwrap_or(root))?;
     }
     Ok(())
+}
+
+fn name(file: &Path, source: &File, target: &Path) -> io::Result<()> {
+    match fs::rename(file, target) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(source, target),
+        done => done,
+    }
 }
 
 fn copy(mut source: &File, target: &Path) -> io::Result<()> {
@@ -155,6 +171,17 @@ fn copy(mut source: &File, target: &Path) -> io::Result<()> {
         fs::remove_file(&unique)?;
     }
     copied
+}
+
+/// Folders that an object was the last of. One that is not empty stays, and one in which somebody
+/// makes an object meanwhile: both are refused by the system.
+fn remove_empty(root: &Path, object: &Path) {
+    let above = object.ancestors().skip(1);
+    for folder in above.take_while(|folder| *folder != root) {
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
 }
 
 fn missing_dirs(root: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {

@@ -286,5 +286,6 @@ fn committed(object: Committed) -> proto::CommittedObject {
         size_bytes: object.size,
         sha256: object.sha256,
         owner: object.owner,
+        imported: object.imported,
     }
 }

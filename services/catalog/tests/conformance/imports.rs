@@ -27,6 +27,7 @@ on_both!(
     of_two_imports_at_once_one_makes_the_scan,
     a_dry_run_keeps_nothing,
     a_scan_may_have_lost_its_report,
+    a_report_may_have_ended_before_its_first_probe,
     nothing_of_an_import_runs_here,
     a_deleted_scan_is_in_the_way_and_says_so,
     a_purged_import_may_come_again,
@@ -456,6 +457,21 @@ async fn a_scan_may_have_lost_its_report(world: &World) {
     let imported = commit(world, &claimed).await.unwrap();
     assert_eq!(imported.view.scan.state, ScanState::Failed);
     assert_eq!(imported.warnings.len(), 1);
+}
+
+/// garak died as it started.
+async fn a_report_may_have_ended_before_its_first_probe(world: &World) {
+    let mut import = import(1);
+    let report = import.report.as_mut().unwrap();
+    report.probes.clear();
+    report.tally = Tally::default();
+    let imported = take_in(world, &mut import).await;
+    let scan = &imported.view.scan;
+    assert_eq!(scan.state, ScanState::Failed);
+    assert_eq!(
+        (scan.planned, scan.evaluated, scan.not_evaluated),
+        (1, 0, 1)
+    );
 }
 
 async fn nothing_of_an_import_runs_here(world: &World) {

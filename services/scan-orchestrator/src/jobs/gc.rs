@@ -34,14 +34,13 @@ async fn delete_marked(run: &mut Run<'_>) -> Result<()> {
         let asked = request.clone();
         let page = run.step(async move { Ok(keeping.list_garbage(asked).await?.into_inner()) });
         let page = page.await?;
+        let mut objects = page.objects;
         if !run.dry_run {
-            delete(
-                run,
-                page.objects.iter().map(|o| o.object_key.clone()).collect(),
-            )
-            .await?;
+            let keys = objects.iter().map(|o| o.object_key.clone()).collect();
+            let failed = delete(run, keys).await?;
+            objects.retain(|object| !failed.contains(&object.object_key));
         }
-        tell(run, &page.objects);
+        tell(run, &objects);
         if page.next.is_empty() {
             return Ok(());
         }
@@ -57,25 +56,29 @@ fn tell(run: &mut Run<'_>, objects: &[GarbageObject]) {
     }
 }
 
-/// Objects first, then their rows.
-pub(super) async fn delete(run: &mut Run<'_>, keys: Vec<String>) -> Result<()> {
+/// Objects first, then their rows. Those that could not be deleted come back: they keep their rows,
+/// and are tried again by the next run.
+pub(super) async fn delete(run: &mut Run<'_>, mut keys: Vec<String>) -> Result<Vec<String>> {
     if keys.is_empty() {
-        return Ok(());
+        return Ok(keys);
     }
     let mut objects = run.clients.objects.clone();
     let request = DeleteObjectsRequest {
         object_keys: keys.clone(),
     };
-    run.step(async move {
-        objects.delete_objects(request).await?;
-        Ok(())
-    })
-    .await?;
+    let deleted = run.step(async move { Ok(objects.delete_objects(request).await?.into_inner()) });
+    let failed = deleted.await?.failed_keys;
+    for key in &failed {
+        run.count("undeletable", 1);
+        run.alarm(format!("ALARM {key}: it cannot be deleted"));
+    }
+    keys.retain(|key| !failed.contains(key));
     let mut keeping = run.clients.keeping.clone();
     let request = ForgetGarbageRequest { object_keys: keys };
     run.step(async move {
         keeping.forget_garbage(request).await?;
         Ok(())
     })
-    .await
+    .await?;
+    Ok(failed)
 }

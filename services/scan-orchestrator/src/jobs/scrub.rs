@@ -19,7 +19,9 @@ use super::{gc, run::Run};
 
 /// Longest time to read an object.
 const READ: Duration = Duration::from_secs(600);
-/// When so many objects of a page have no row, it is rather the rows that are missing.
+/// Objects without a row that one run deletes at most.
+const MAX_DELETED: usize = 10_000;
+/// When so many objects have no row, and more than half, it is rather the rows that are missing.
 const TOO_MANY: usize = 20;
 
 pub(super) async fn scrub(run: &mut Run<'_>) -> Result<()> {
@@ -28,30 +30,70 @@ pub(super) async fn scrub(run: &mut Run<'_>) -> Result<()> {
     contents(run).await
 }
 
+/// What of the old objects has no row, over all pages.
+#[derive(Default)]
+struct Orphans {
+    old: usize,
+    found: usize,
+    /// Those that an earlier run reported.
+    known: Vec<Orphan>,
+}
+
+impl Orphans {
+    /// Whether it is rather the rows that are missing.
+    fn are_too_many(&self) -> bool {
+        self.found > 0
+            && (self.found == self.old || self.found >= TOO_MANY && self.found * 2 > self.old)
+    }
+}
+
 async fn orphans(run: &mut Run<'_>) -> Result<()> {
     let mut request = ListObjectsRequest::default();
+    let mut orphans = Orphans::default();
     loop {
         let mut objects = run.clients.objects.clone();
         let asked = request.clone();
         let page = run.step(async move { Ok(objects.list_objects(asked).await?.into_inner()) });
         let page = page.await?;
         let Some(last) = page.objects.last() else {
-            return Ok(());
+            break;
         };
         request.after.clone_from(&last.object_key);
         let more = page.more;
         let oldest = Duration::from_secs(run.config.orphan_seconds);
         run.count("objects", page.objects.len() as i64);
-        let old: Vec<ListedObject> = page
-            .objects
-            .into_iter()
-            .filter(|o| is_old(o, oldest))
-            .collect();
-        orphans_among(run, old).await?;
+        let old = page.objects.into_iter().filter(|o| is_old(o, oldest));
+        orphans_among(run, old.collect(), &mut orphans).await?;
         if !more {
-            return Ok(());
+            break;
         }
     }
+    delete(run, orphans).await
+}
+
+/// All of them were looked at before the first is deleted.
+async fn delete(run: &mut Run<'_>, orphans: Orphans) -> Result<()> {
+    let Orphans { old, found, .. } = orphans;
+    if orphans.are_too_many() {
+        run.count("withheld", found as i64);
+        tracing::error!(job = "scrub", files = found, "most files have no row");
+        run.alarm(format!(
+            "ALARM {found} of {old} files have no row: none is deleted; is this the right database?"
+        ));
+        return Ok(());
+    }
+    let mut known = orphans.known;
+    for orphan in &known {
+        run.count("deleted", 1);
+        run.tell(format!("delete {}: it has no row", orphan.object_key));
+    }
+    while !run.dry_run && !known.is_empty() {
+        let rest = known.split_off(known.len().min(500));
+        let keys = known.into_iter().map(|orphan| orphan.object_key);
+        gc::delete(run, keys.collect()).await?;
+        known = rest;
+    }
+    Ok(())
 }
 
 fn is_old(object: &ListedObject, oldest: Duration) -> bool {
@@ -59,11 +101,15 @@ fn is_old(object: &ListedObject, oldest: Duration) -> bool {
     u64::try_from(age.seconds).is_ok_and(|seconds| seconds >= oldest.as_secs())
 }
 
-async fn orphans_among(run: &mut Run<'_>, old: Vec<ListedObject>) -> Result<()> {
+async fn orphans_among(
+    run: &mut Run<'_>,
+    old: Vec<ListedObject>,
+    orphans: &mut Orphans,
+) -> Result<()> {
     if old.is_empty() {
         return Ok(());
     }
-    let number = old.len();
+    orphans.old += old.len();
     let request = FindOrphansRequest {
         objects: old
             .into_iter()
@@ -76,33 +122,18 @@ async fn orphans_among(run: &mut Run<'_>, old: Vec<ListedObject>) -> Result<()> 
     };
     let mut keeping = run.clients.keeping.clone();
     let found = run.step(async move { Ok(keeping.find_orphans(request).await?.into_inner()) });
-    let found = found.await?.orphans;
-    let withheld = found.len() >= TOO_MANY && found.len() * 2 > number;
-    if withheld {
-        run.count("withheld", found.len() as i64);
-        let line = format!(
-            "ALARM {} of {number} files have no row: none is deleted; is this the right database?",
-            found.len()
-        );
-        tracing::error!(job = "scrub", files = found.len(), "most files have no row");
-        run.alarm(line);
-    }
     let grace = Duration::from_secs(run.config.grace_seconds);
-    let mut keys = Vec::new();
-    for orphan in found {
-        let delete = !withheld && is_known(&orphan, grace);
-        let what = if delete { "delete" } else { "found" };
-        run.count(if delete { "deleted" } else { "orphans" }, 1);
+    for orphan in found.await?.orphans {
+        orphans.found += 1;
         run.count("orphan_bytes", orphan.size_bytes);
-        run.tell(format!("{what} {}: it has no row", orphan.object_key));
-        if delete {
-            keys.push(orphan.object_key);
+        if !is_known(&orphan, grace) {
+            run.count("orphans", 1);
+            run.tell(format!("found {}: it has no row", orphan.object_key));
+        } else if orphans.known.len() < MAX_DELETED {
+            orphans.known.push(orphan);
         }
     }
-    if run.dry_run {
-        return Ok(());
-    }
-    gc::delete(run, keys).await
+    Ok(())
 }
 
 /// An earlier run reported it.
@@ -142,8 +173,9 @@ async fn contents(run: &mut Run<'_>) -> Result<()> {
         bytes += u64::try_from(object.size_bytes).unwrap_or(0);
         run.count("read", 1);
         run.count("read_bytes", object.size_bytes);
-        check(run, page.objects, true).await?;
+        // Before it is read: one that takes too long does not keep the next run from the others.
         run.position = page.last;
+        check(run, page.objects, true).await?;
     }
     Ok(())
 }
@@ -165,7 +197,7 @@ async fn check(run: &mut Run<'_>, expected: Vec<CommittedObject>, read: bool) ->
     let mut owners = HashMap::new();
     let mut objects = Vec::new();
     for object in expected {
-        owners.insert(object.object_key.clone(), object.owner);
+        owners.insert(object.object_key.clone(), (object.owner, object.imported));
         objects.push(ExpectedObject {
             object_key: object.object_key,
             size_bytes: object.size_bytes,
@@ -177,27 +209,34 @@ async fn check(run: &mut Run<'_>, expected: Vec<CommittedObject>, read: bool) ->
     request.set_timeout(READ);
     let checked = async move { Ok(client.check_objects(request).await?.into_inner()) };
     for fault in run.step_within(READ, checked).await?.faults {
-        let owner = owners.get(&fault.object_key).map_or("", String::as_str);
-        tell(run, &fault, owner, read)?;
+        if let Some((owner, imported)) = owners.get(&fault.object_key) {
+            tell(run, &fault, (owner, *imported), read)?;
+        }
     }
     Ok(())
 }
 
-fn tell(run: &mut Run<'_>, fault: &ObjectFault, owner: &str, read: bool) -> Result<()> {
+fn tell(
+    run: &mut Run<'_>,
+    fault: &ObjectFault,
+    (owner, imported): (&str, bool),
+    read: bool,
+) -> Result<()> {
     let key = &fault.object_key;
     let (what, problem) = match fault.kind() {
         FaultKind::Missing => ("missing", "it is not there".to_owned()),
         FaultKind::Size => ("wrong_size", format!("it has {} bytes", fault.size_bytes)),
         FaultKind::Sha256 => ("corrupt", "its bytes are not what was stored".to_owned()),
         FaultKind::IndexMissing => ("index_missing", "its index is not there".to_owned()),
+        FaultKind::Unreadable => ("unreadable", "the store cannot read it".to_owned()),
         FaultKind::Unspecified => return Err(Error::internal("a fault of no kind")),
     };
-    // The look at sizes found these already.
-    if read && fault.kind() != FaultKind::Sha256 {
+    // The look at sizes found the others already.
+    if read && !matches!(fault.kind(), FaultKind::Sha256 | FaultKind::Unreadable) {
         return Ok(());
     }
     run.count(what, 1);
-    if is_made_again(fault) {
+    if is_made_again(fault, imported) {
         tracing::warn!(job = "scrub", object_key = %key, %owner, what, "a file that its first reader makes again");
         run.tell(format!(
             "lost {key}: {problem}; its first reader makes it again"
@@ -209,11 +248,14 @@ fn tell(run: &mut Run<'_>, fault: &ObjectFault, owner: &str, read: bool) -> Resu
     Ok(())
 }
 
-/// All that an index or a hitlog says is in its report.
-fn is_made_again(fault: &ObjectFault) -> bool {
+/// All that an index or a hitlog says is in its report; but a hitlog that was imported is somebody
+/// else's, and no other is taken for it.
+fn is_made_again(fault: &ObjectFault, imported: bool) -> bool {
     match fault.kind() {
         FaultKind::IndexMissing => true,
-        FaultKind::Missing | FaultKind::Size => fault.object_key.ends_with("/hitlog.jsonl"),
-        FaultKind::Sha256 | FaultKind::Unspecified => false,
+        FaultKind::Missing | FaultKind::Size => {
+            !imported && fault.object_key.ends_with("/hitlog.jsonl")
+        }
+        FaultKind::Sha256 | FaultKind::Unreadable | FaultKind::Unspecified => false,
     }
 }

@@ -27,8 +27,9 @@ const NOTE: &str = "
 const NO_ORPHANS: &str = "DELETE FROM orphans WHERE project_id = $1 AND object_key IN ({keys})";
 
 pub(super) const COMMITTED: &str = "
-    SELECT id, scan_id, name, object_key, size, sha256 FROM artifacts
-    WHERE project_id = $1 AND state = 'COMMITTED' AND id > $2 ORDER BY id LIMIT $3";
+    SELECT a.id, a.scan_id, a.name, a.object_key, a.size, a.sha256, s.imported FROM artifacts a
+    JOIN scans s ON s.project_id = a.project_id AND s.id = a.scan_id
+    WHERE a.project_id = $1 AND a.state = 'COMMITTED' AND a.id > $2 ORDER BY a.id LIMIT $3";
 pub(super) const SOURCES: &str = "
     SELECT object_key, size, sha256 FROM sources
     WHERE project_id = $1 AND state = 'COMMITTED' AND sha256 > $2 ORDER BY sha256 LIMIT $3";
@@ -55,6 +56,8 @@ pub struct Committed {
     pub sha256: String,
     /// For people.
     pub owner: String,
+    /// Of a scan that did not run here.
+    pub imported: bool,
 }
 
 /// Some of them.
@@ -207,6 +210,7 @@ impl Store {
                 size: row.try_get("", "size")?,
                 sha256: row.try_get("", "sha256")?,
                 owner: format!("{name} of scan {scan}"),
+                imported: row.try_get("", "imported")?,
             });
         }
         Ok(())
@@ -227,6 +231,7 @@ impl Store {
                 object_key: row.try_get("", "object_key")?,
                 size: row.try_get("", "size")?,
                 owner: format!("source {sha256} of a custom probe"),
+                imported: false,
                 sha256,
             });
         }
