@@ -14,7 +14,7 @@ use super::{
 const DOCUMENTED: &str = include_str!("../../../docs/history.md");
 pub(super) const PAGE: usize = 20;
 /// Requests of each page.
-pub(super) const REQUESTS: usize = 200;
+const REQUESTS: usize = 200;
 /// Rows before the page 10,000.
 const DEEP: usize = 10_000 * PAGE;
 /// The most that a page may have.

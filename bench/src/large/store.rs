@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 use sea_orm::{Database, DatabaseConnection};
 
 use super::rows;
-use crate::LIMIT;
+use crate::{LIMIT, process};
 
 /// Which database is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -176,7 +176,27 @@ impl Mesh {
         let client = Client::new(&process.said("ready ")?)?;
         let mesh = Self { process, client };
         mesh.wait("/v1/plugins/buffs").await?;
+        mesh.rests().await?;
         Ok(mesh)
+    }
+
+    /// Waits until nothing but what is always done is done: garak goes on for a while after its
+    /// catalogue is published.
+    async fn rests(&self) -> Result<()> {
+        const LOOK: Duration = Duration::from_secs(1);
+        let until = Instant::now() + LIMIT;
+        let mut before = process::cpu_of_tree(self.id())?;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = process::cpu_of_tree(self.id())?;
+            if now.saturating_sub(before) < LOOK / 20 {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                bail!("the mesh does not come to rest");
+            }
+            before = now;
+        }
     }
 
     pub(crate) fn id(&self) -> i32 {

@@ -2,7 +2,7 @@
 //! made them. A test looks that they are the same.
 
 use anyhow::{Context, Result};
-use sea_orm::DatabaseConnection;
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement};
 use time::{Date, Month, OffsetDateTime};
 
 use super::rows::{FIRST_MS, SPAN_MS, run};
@@ -37,10 +37,9 @@ const KEYS: [(&str, &str); 6] = [
 ];
 const NUMBER: &str = "CAST(substr(probe, 15) AS INTEGER)";
 
-/// Fills `statistics_rollups` from `scans` and `probe_results`.
+/// Fills `statistics_rollups` from `scans` and `probe_results`; goes on where it was interrupted.
 pub(super) async fn fill(database: &DatabaseConnection) -> Result<()> {
-    // Of a time before that was interrupted.
-    run(database, "DELETE FROM statistics_rollups").await?;
+    let made = last_month(database).await?;
     let day_of = |ms: u64| -> Result<Date> {
         let seconds = i64::try_from(ms / 1_000)?;
         Ok(OffsetDateTime::from_unix_timestamp(seconds)?.date())
@@ -49,12 +48,33 @@ pub(super) async fn fill(database: &DatabaseConnection) -> Result<()> {
     let mut month = day_of(FIRST_MS)?.replace_day(1)?;
     while month <= last {
         let next = following(month)?;
-        run(database, &of_month(month, next)).await?;
+        if bucket(month) > made {
+            run(database, &of_month(month, next)).await?;
+        }
         eprint!("\rstatistics until {next} ");
         month = next;
     }
     eprintln!();
+    run(
+        database,
+        "DELETE FROM statistics_rollups WHERE period = 'YEAR'",
+    )
+    .await?;
     run(database, &of_years()).await
+}
+
+/// The last that has rows; a month's are made at once.
+async fn last_month(database: &DatabaseConnection) -> Result<i32> {
+    let last = "SELECT MAX(bucket) AS last FROM statistics_rollups WHERE period = 'MONTH'";
+    let last = Statement::from_string(database.get_database_backend(), last);
+    let row = database.query_one_raw(last).await?;
+    let last: Option<i32> = row.map_or(Ok(None), |row| row.try_get("", "last"))?;
+    Ok(last.unwrap_or(0))
+}
+
+/// Months since the year 0.
+fn bucket(month: Date) -> i32 {
+    month.year() * 12 + i32::from(u8::from(month.month())) - 1
 }
 
 fn following(month: Date) -> Result<Date> {
@@ -129,7 +149,7 @@ fn changes(first: i64, next: i64) -> String {
 /// in each of their lines, then each line also for all targets, then its month.
 fn of_month(month: Date, next: Date) -> String {
     let (first, next) = (day_number(month), day_number(next));
-    let bucket = month.year() * 12 + i32::from(u8::from(month.month())) - 1;
+    let bucket = bucket(month);
     let lines = KEYS.map(|(dimension, key)| {
         let key = key.replace("{number}", NUMBER);
         format!(

@@ -14,8 +14,8 @@ use crate::large::{
     rows::{self, run},
 };
 
-/// Three years of them are some in each month; many more take minutes to fold.
-const SCANS: u64 = 150;
+/// One a month; many more take minutes to fold.
+const SCANS: u64 = 40;
 
 #[tokio::test]
 async fn sqlite_makes_what_the_catalog_folds() -> Result<()> {
@@ -45,7 +45,7 @@ async fn compare(backend: Backend, location: Location, url: &str) -> Result<()> 
     let raw = Database::connect(options).await?;
     rows::fill(&raw, backend, SCANS).await?;
     let made = rollups(&raw).await?;
-    assert!(made.len() > 10_000, "{} rows", made.len());
+    assert!(made.len() > 5_000, "{} rows", made.len());
 
     run(&raw, "DELETE FROM statistics_rollups").await?;
     run(&raw, &deltas(backend)).await?;

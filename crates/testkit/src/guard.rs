@@ -60,6 +60,11 @@ impl Guarded {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
+    /// The process that all of the server's are below.
+    pub(crate) fn id(&self) -> i32 {
+        self.guard.id().cast_signed()
+    }
+
     /// Its folder.
     pub(crate) fn folder(&self) -> &Path {
         &self.folder

@@ -48,6 +48,6 @@ pub(super) fn start() -> io::Result<S3Server> {
     wait(&guard, || get(port, "/").contains(" 403 "))?;
     Ok(S3Server {
         address: ([127, 0, 0, 1], port).into(),
-        _guard: guard,
+        guard,
     })
 }

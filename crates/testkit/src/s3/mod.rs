@@ -34,7 +34,7 @@ const ADMIN: Keys = Keys {
 #[derive(Debug)]
 pub struct S3Server {
     address: SocketAddr,
-    _guard: Guarded,
+    guard: Guarded,
 }
 
 impl S3Server {
@@ -65,6 +65,11 @@ impl S3Server {
     pub fn seaweedfs_with_tls(certificate_pem: &str, key_pem: &str) -> Self {
         let tls = Some((certificate_pem, key_pem));
         started("SeaweedFS with TLS", seaweedfs::start(tls))
+    }
+
+    /// The process that all of the server's are below.
+    pub fn id(&self) -> i32 {
+        self.guard.id()
     }
 
     /// Where it listens, on loopback.
@@ -144,7 +149,7 @@ mod tests {
             let port = server.address().port();
             let answer = get(port, "/");
             assert!(answer.contains(" 403 "), "{answer}");
-            let folder = server._guard.folder().to_owned();
+            let folder = server.guard.folder().to_owned();
             drop(server);
             assert!(!folder.is_dir());
             // The port is free again: nothing listens.

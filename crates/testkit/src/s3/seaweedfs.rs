@@ -68,7 +68,7 @@ pub(super) fn start(tls: Option<(&str, &str)>) -> io::Result<S3Server> {
     })?;
     Ok(S3Server {
         address: ([127, 0, 0, 1], s3).into(),
-        _guard: guard,
+        guard,
     })
 }
 

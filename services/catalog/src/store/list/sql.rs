@@ -216,6 +216,17 @@ impl List<'_> {
         format!("SELECT {keys}{id} AS id FROM {table} WHERE project_id = $1")
     }
 
+    /// The table, and that it is read by the index that was chosen. SQLite has no statistics of its
+    /// own making, and may else take another one that it then has to sort.
+    fn by_index(&self, table: &str) -> String {
+        let index = self.access.index;
+        match self.dialect {
+            // A primary key has no name there, and nothing else would do.
+            Dialect::Sqlite if !index.ends_with("_pkey") => format!("{table} INDEXED BY {index}"),
+            Dialect::Sqlite | Dialect::Postgres => table.to_owned(),
+        }
+    }
+
     /// One range of the index. `nulls`: only rows with, or without, the value that is ordered by.
     fn branch(&self, sql: &mut Sql, fixed: &[Fixed], start: Start, nulls: Option<bool>) {
         let (table, id) = match self.access.table {
@@ -224,7 +235,7 @@ impl List<'_> {
             Table::Probes => ("scan_probes", "scan_id"),
         };
         let columns = order::columns(self.query.order);
-        sql.push(&self.select(table, id));
+        sql.push(&self.select(&self.by_index(table), id));
         if self.access.table == Table::Scans {
             let is = if self.query.deleted {
                 "IS NOT NULL"
