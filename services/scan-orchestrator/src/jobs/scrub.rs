@@ -122,8 +122,9 @@ async fn orphans_among(
     };
     let mut keeping = run.clients.keeping.clone();
     let found = run.step(async move { Ok(keeping.find_orphans(request).await?.into_inner()) });
+    let found = found.await?.orphans;
     let grace = Duration::from_secs(run.config.grace_seconds);
-    for orphan in found.await?.orphans {
+    for orphan in found {
         orphans.found += 1;
         run.count("orphan_bytes", orphan.size_bytes);
         if !is_known(&orphan, grace) {
