@@ -1,6 +1,6 @@
 //! `aegis admin …`: the jobs that keep the store in order.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::SystemTime};
 
 use aegis_mesh::Error;
 use aegis_proto::{
@@ -9,6 +9,7 @@ use aegis_proto::{
 };
 use clap::{Args, Subcommand};
 use comfy_table::Cell;
+use prost_types::Timestamp;
 
 use crate::{
     client::Client,
@@ -63,24 +64,33 @@ async fn jobs(client: &Client, as_json: bool) -> anyhow::Result<ExitCode> {
         print_json(&list)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut rows = table(&["job", "every", "last run", "did", "what it does"]);
+    let now = SystemTime::now();
+    let mut rows = table(&["job", "every", "last run", "did", "next", "what it does"]);
     for job in &list.jobs {
         let period = job.period.map_or(0, |period| period.seconds);
         let last = match (&job.last_run, job.running) {
             (_, true) => "running".to_owned(),
             (None, _) => "never".to_owned(),
-            (Some(run), _) => outcome(run),
+            (Some(run), _) => format!("{} {}", outcome(run), ago(now, run.end_time)),
         };
         let did = job.last_run.as_ref().map_or(Ok(String::new()), result)?;
         rows.add_row([
             Cell::new(&job.name),
-            Cell::new(format!("{period} s")),
+            Cell::new(span(period.unsigned_abs())),
             Cell::new(last),
             Cell::new(did),
+            Cell::new(until(now, job.next_time)),
             Cell::new(&job.description),
         ]);
     }
     println!("{rows}");
+    // An alarm is told again until a run finds it no more.
+    let runs = list.jobs.iter().filter_map(|job| job.last_run.as_ref());
+    for line in runs.flat_map(|run| &run.details) {
+        if line.starts_with("ALARM ") {
+            println!("{line}");
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -103,7 +113,7 @@ async fn job_run(
         for line in &run.details {
             println!("{line}");
         }
-        println!("{job}: {} {}", outcome(&run), result(&run)?);
+        println!("{job}: {}: {}", outcome(&run), result(&run)?);
     }
     Ok(match run.succeeded {
         true => ExitCode::SUCCESS,
@@ -114,17 +124,49 @@ async fn job_run(
 fn outcome(run: &JobRun) -> String {
     match (run.succeeded, run.dry_run) {
         (true, false) => "done".to_owned(),
-        (true, true) => "would have done".to_owned(),
+        (true, true) => "would do".to_owned(),
         (false, _) => format!("failed: {}", run.reason),
     }
 }
 
-/// Its counts: "deleted 3, bytes 1024".
+/// "90 s", "10 min", "24 h".
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn ago(now: SystemTime, time: Option<Timestamp>) -> String {
+    let time = time.and_then(|time| SystemTime::try_from(time).ok());
+    let past = time.map(|time| now.duration_since(time).unwrap_or_default());
+    past.map_or_else(String::new, |past| format!("{} ago", span(past.as_secs())))
+}
+
+fn until(now: SystemTime, time: Option<Timestamp>) -> String {
+    let time = time.and_then(|time| SystemTime::try_from(time).ok());
+    let left = time.map(|time| time.duration_since(now).unwrap_or_default());
+    match left {
+        None => String::new(),
+        Some(left) if left.is_zero() => "due".to_owned(),
+        Some(left) => format!("in {}", span(left.as_secs())),
+    }
+}
+
+/// Its counts: "bytes 1024, deleted 3". Numbers of a Struct are floating; counts are whole.
 fn result(run: &JobRun) -> anyhow::Result<String> {
     let json = json::to_json(run)?;
     let counts = json["result"].as_object().into_iter().flatten();
     let counts: Vec<String> = counts
-        .map(|(name, count)| format!("{name} {count}"))
+        .map(|(name, count)| match count.as_f64() {
+            Some(count) => format!("{name} {count}"),
+            None => format!("{name} {count}"),
+        })
         .collect();
+    if counts.is_empty() {
+        return Ok("nothing".to_owned());
+    }
     Ok(counts.join(", "))
 }

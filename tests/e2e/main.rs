@@ -10,6 +10,7 @@ mod fidelity;
 mod import_cli;
 mod import_up;
 mod imports;
+mod keeping;
 mod lifecycle;
 mod memory;
 mod old_system;
@@ -58,6 +59,7 @@ fn main() -> Result<ExitCode> {
     let runtime = Arc::new(Runtime::new()?);
     let mut meshes = Vec::new();
     let mut trials = up::trials();
+    trials.extend(keeping::trials());
     trials.extend(import_up::trials());
     if !arguments.list {
         for way in Way::ALL {

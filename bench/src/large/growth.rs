@@ -8,12 +8,14 @@ use super::{
     store::{Backend, Size},
 };
 
-/// What was asked for at each size.
+/// What was asked for at each size, by kind and database.
 #[derive(Default)]
 pub(super) struct Growth {
-    /// By kind and database, then by question, then by scans.
-    costs: BTreeMap<(&'static str, Backend), BTreeMap<String, BTreeMap<u64, Cost>>>,
+    costs: BTreeMap<(&'static str, Backend), Questions>,
 }
+
+/// What each question cost, by how many scans there were.
+type Questions = BTreeMap<String, BTreeMap<u64, Cost>>;
 
 impl Growth {
     pub(super) fn add(&mut self, kind: &'static str, size: Size, question: &str, cost: Cost) {

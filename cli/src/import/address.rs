@@ -9,7 +9,7 @@ use std::{
 use aegis_mesh::{Error, Result};
 use sea_orm::ConnectOptions;
 
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(10);
 const STATEMENT_TIMEOUT_MS: &str = "60000";
 
 /// How to connect to the database of this address.

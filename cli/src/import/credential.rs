@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use aegis_scan_orchestrator::domain::credential::is_credential_name;
+use aegis_mesh::secret::is_secret_name;
 use regex::Regex;
 use serde_json::{Map, Value};
 
@@ -63,6 +63,8 @@ fn strip_object(object: &mut Map<String, Value>, path: &str, dropped: &mut Vec<S
 fn strip_value(name: &str, value: &mut Value, path: &str, dropped: &mut Vec<String>) -> bool {
     match value {
         Value::Null | Value::Bool(_) => true,
+        // {"token": {"value": "…"}}
+        Value::Object(_) if is_name(name) => false,
         Value::Object(object) => {
             strip_object(object, path, dropped);
             true
@@ -91,7 +93,7 @@ fn is_name(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     // It names a variable, which is no key.
     !plain.ends_with("_env_var")
-        && (is_credential_name(name) || PARTS.iter().any(|part| plain.contains(part)))
+        && (is_secret_name(name) || PARTS.iter().any(|part| plain.contains(part)))
 }
 
 /// A text with a mask wherever a credential stands.

@@ -65,6 +65,10 @@ impl Found {
     }
 
     fn look_into(&mut self, folder: &Path) {
+        let root = match folder.canonicalize() {
+            Ok(root) => root,
+            Err(error) => return self.leave(folder, &error.to_string()),
+        };
         let walk = WalkDir::new(folder)
             .max_depth(MAX_DEPTH + 1)
             .sort_by_file_name();
@@ -74,7 +78,7 @@ impl Found {
                     let why = format!("more than {MAX_FILES} files; import it in parts");
                     return self.leave(entry.path(), &why);
                 }
-                Ok(entry) => self.entry(&entry),
+                Ok(entry) => self.entry(&root, &entry),
                 Err(error) => {
                     let path = error.path().unwrap_or(folder).to_owned();
                     let why = error
@@ -86,7 +90,7 @@ impl Found {
         }
     }
 
-    fn entry(&mut self, entry: &DirEntry) {
+    fn entry(&mut self, root: &Path, entry: &DirEntry) {
         let path = entry.path();
         let kind = entry.file_type();
         if kind.is_dir() {
@@ -97,8 +101,12 @@ impl Found {
         }
         self.files += 1;
         if kind.is_symlink() {
-            // A link to a file is read as that file; one to a folder might lead in a circle.
-            match std::fs::metadata(path) {
+            // A link to a file of the folder is read as that file. One to a folder might lead in a
+            // circle, and one out of the folder to what nobody meant to show.
+            match path.canonicalize() {
+                Ok(target) if !target.starts_with(root) => {
+                    self.leave(path, "a link that leads out of the folder is not followed")
+                }
                 Ok(target) if target.is_file() => self.file(path),
                 Ok(target) if target.is_dir() => {
                     self.leave(path, "a link to a folder is not followed")
@@ -283,14 +291,15 @@ mod tests {
     #[test]
     fn links_are_followed_to_files_only_and_bad_ones_named() {
         let outside = folder(&["real.report.jsonl"]);
-        let folder = folder(&["x.log"]);
+        let folder = folder(&["x.log", "deep/own.txt"]);
         let at = |name: &str| folder.path().join(name);
+        symlink(at("deep/own.txt"), at("linked.report.jsonl")).unwrap();
         symlink(
             outside.path().join("real.report.jsonl"),
-            at("linked.report.jsonl"),
+            at("outside.report.jsonl"),
         )
         .unwrap();
-        symlink(outside.path(), at("circle")).unwrap();
+        symlink(at("deep"), at("circle")).unwrap();
         symlink("/nowhere/at/all", at("broken.report.jsonl")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
         let found = Found::look(&[folder.path().to_owned()]).unwrap();
@@ -300,7 +309,15 @@ mod tests {
             .iter()
             .map(|(path, _)| name_of(path))
             .collect();
-        assert_eq!(left, ["broken.report.jsonl", "circle", "socket"]);
+        assert_eq!(
+            left,
+            [
+                "broken.report.jsonl",
+                "circle",
+                "outside.report.jsonl",
+                "socket"
+            ]
+        );
     }
 
     #[test]

@@ -115,7 +115,10 @@ impl Summary {
                 reason,
                 message,
             } = one;
-            println!("not taken: {} {source}: {reason} {message}", kind.word());
+            say(&format!(
+                "not taken: {} {source}: {reason} {message}",
+                kind.word()
+            ));
         }
         for Remark {
             source,
@@ -123,13 +126,13 @@ impl Summary {
             message,
         } in &self.left_out
         {
-            println!("left out: {source}: {option}: {message}");
+            say(&format!("left out: {source}: {option}: {message}"));
         }
         for Remark {
             source, message, ..
         } in &self.warnings
         {
-            println!("note: {source}: {message}");
+            say(&format!("note: {source}: {message}"));
         }
         if !self.ignored.is_empty() {
             let shown: Vec<_> = self
@@ -144,10 +147,10 @@ impl Summary {
                 ""
             };
             let count = self.ignored.len();
-            println!(
+            say(&format!(
                 "ignored: {count} files that an import does not take: {}{rest}",
                 shown.join(", ")
-            );
+            ));
         }
         if self.more > 0 {
             println!("and {} more", self.more);
@@ -158,4 +161,9 @@ impl Summary {
             );
         }
     }
+}
+
+/// Names and words are other people's: no character of theirs reaches the terminal as a command.
+fn say(line: &str) {
+    println!("{}", line.replace(char::is_control, "\u{fffd}"));
 }

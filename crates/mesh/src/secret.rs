@@ -10,6 +10,39 @@ use serde::{
 /// What is shown in a secret's place.
 pub(crate) const MASK: &str = "***";
 
+/// Words that a credential's name ends with.
+const SECRET_WORDS: [&str; 11] = [
+    "apikey",
+    "auth",
+    "authorization",
+    "bearer",
+    "cookie",
+    "credential",
+    "key",
+    "passwd",
+    "password",
+    "secret",
+    "token",
+];
+
+/// Whether what has this name is a credential: `api_key`, `X-Api-Key`, `accessToken`. Tokens are
+/// what a model counts, and `key_env_var` names a variable: neither is one.
+pub fn is_secret_name(name: &str) -> bool {
+    let last = name
+        .split(|c: char| !c.is_alphanumeric())
+        .rfind(|word| !word.is_empty());
+    let Some(last) = last else { return false };
+    let lower = last.to_lowercase();
+    if lower == "tokens" {
+        return false;
+    }
+    // Of "accessToken" the last word, of "APIKEY" all of it.
+    let camel = last.rfind(char::is_uppercase).map_or("", |at| &last[at..]);
+    [lower.as_str(), camel.to_lowercase().as_str()]
+        .iter()
+        .any(|word| SECRET_WORDS.contains(&word.strip_suffix('s').unwrap_or(word)))
+}
+
 /// A credential. In a configuration it is a string, or `{ file = "PATH" }` for the first line of
 /// a file. Shown, logged and serialized it is `***`. There are no default secrets: a mask never
 /// becomes a value.
@@ -97,6 +130,41 @@ mod tests {
         );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn names_of_credentials_are_known_and_others_are_not() {
+        for name in [
+            "api_key",
+            "API-Key",
+            "APIKEY",
+            "Authorization",
+            "proxy_authorization",
+            "hf_token",
+            "accessToken",
+            "privateKey",
+            "X-Api-Key",
+            "Ocp-Apim-Subscription-Key",
+            "credentials",
+            "cookies",
+            "key",
+        ] {
+            assert!(is_secret_name(name), "{name}");
+        }
+        for name in [
+            "max_tokens",
+            "maxTokens",
+            "uri",
+            "stop",
+            "keypoints",
+            "top_k",
+            "seed",
+            "key_env_var",
+            "",
+            "_",
+        ] {
+            assert!(!is_secret_name(name), "{name}");
+        }
     }
 
     #[test]

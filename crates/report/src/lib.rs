@@ -34,7 +34,7 @@ pub use error::{ComposeError, LineError, ReadError, ReportError};
 pub use grades::Grades;
 pub use hitlog::{HitlogPart, HitlogReader, HitlogSummary, rebuild_hitlog};
 pub use index::{Filter, Index, IndexError, IndexHeader, Outcome, Record};
-pub use reader::{LeftOut, Limits, Options, Reader, Summary, read};
+pub use reader::{LeftOut, Limits, Options, Reader, Summary, read, read_tolerant};
 pub use run::RunInfo;
 pub use tally::{AttemptCounts, DetectorTally, ProbeTally, Tally, Warning};
 

@@ -56,6 +56,20 @@ impl<'a> Object<'a> {
         Ok(())
     }
 
+    /// Adds a field at the end whose value is taken as it is; `null` without one.
+    pub(crate) fn add(
+        &mut self,
+        name: &'a str,
+        value: Option<&'a RawValue>,
+    ) -> Result<(), LineError> {
+        let value = match value {
+            Some(value) => Cow::Borrowed(value),
+            None => Cow::Owned(serde_json::value::to_raw_value(&())?),
+        };
+        self.0.push((Cow::Borrowed(name), value));
+        Ok(())
+    }
+
     /// Drops a field.
     pub(crate) fn remove(&mut self, name: &str) {
         self.0.retain(|(key, _)| key != name);
@@ -73,6 +87,37 @@ impl<'a> Object<'a> {
         }
         out.write_all(if self.0.is_empty() { b"{}\n" } else { b"}\n" })
     }
+}
+
+/// The values of some fields of an object, each the last of its name, as Python has it; none where
+/// there is none, or `null`.
+pub(crate) fn pick<'a, const N: usize>(
+    json: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<&'a RawValue>; N], LineError> {
+    struct Fields<const N: usize>([&'static str; N]);
+    impl<'de, const N: usize> Visitor<'de> for Fields<N> {
+        type Value = [Option<&'de RawValue>; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a JSON object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut picked = [None; N];
+            while let Some(Str(key)) = map.next_key()? {
+                match self.0.iter().position(|name| *name == key) {
+                    Some(place) => picked[place] = map.next_value()?,
+                    None => drop(map.next_value::<de::IgnoredAny>()?),
+                }
+            }
+            Ok(picked)
+        }
+    }
+    let mut input = serde_json::Deserializer::from_str(json);
+    let picked = input.deserialize_map(Fields(names))?;
+    input.end()?;
+    Ok(picked)
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {

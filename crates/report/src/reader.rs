@@ -220,8 +220,19 @@ impl Reader {
 ///
 /// # Errors
 /// [`ReadError::Io`] from `input`, [`ReadError::Report`] if it is refused.
-pub fn read(mut input: impl BufRead, options: Options) -> Result<Summary, ReadError> {
-    let mut reader = Reader::new(options);
+pub fn read(input: impl BufRead, options: Options) -> Result<Summary, ReadError> {
+    read_all(input, Reader::new(options))
+}
+
+/// Reads a whole report as [`Reader::tolerant`] does.
+///
+/// # Errors
+/// As [`read`]; lines that cannot be read are none.
+pub fn read_tolerant(input: impl BufRead, options: Options) -> Result<Summary, ReadError> {
+    read_all(input, Reader::tolerant(options))
+}
+
+fn read_all(mut input: impl BufRead, mut reader: Reader) -> Result<Summary, ReadError> {
     loop {
         let chunk = input.fill_buf()?;
         if chunk.is_empty() {

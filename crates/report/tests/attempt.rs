@@ -2,7 +2,7 @@
 
 mod common;
 
-use aegis_report::{Attempt, LineError, Outcome, TextBounds};
+use aegis_report::{Attempt, Limits, LineError, Outcome, TextBounds, rebuild_hitlog};
 use common::{NONES, PLAIN};
 use serde_json::json;
 
@@ -145,4 +145,54 @@ fn other_lines_are_refused() {
         LineError::Malformed { .. }
     ));
     assert_eq!(refuse(b"{\"entry_type\": \"attempt\""), LineError::Torn);
+}
+
+/// Python reads the last of several fields of one name, and so does garak.
+#[test]
+fn of_fields_of_one_name_the_last_counts() {
+    let twice = |fields: &str| {
+        format!(
+            r#"{{"entry_type": "attempt", "status": 2, "probe_classname": "a.A", "uuid": "u", "outputs": ["o"], "detector_results": {{"d.D": [1.0]}}, {fields}}}"#
+        ) + "\n"
+    };
+    for (fields, prompt, goal) in [
+        (r#""prompt": "x", "prompt": "y""#, Some("y"), None),
+        (r#""prompt": "x", "prompt": null"#, None, None),
+        (
+            r#""prompt": "x", "goal": "a", "goal": "b""#,
+            Some("x"),
+            Some("b"),
+        ),
+        (
+            r#""prompt": "x", "notes": {}, "notes": {"trigger": 1, "trigger": 2}"#,
+            Some("x"),
+            None,
+        ),
+    ] {
+        let line = twice(fields);
+        let attempt = Attempt::parse_whole(line.as_bytes(), 0.5, TextBounds::default()).unwrap();
+        let said = attempt
+            .prompt
+            .first()
+            .and_then(|turn| turn.content.as_ref());
+        assert_eq!(said.map(|text| text.text.as_str()), prompt, "{line}");
+        assert_eq!(
+            attempt.goal.map(|text| text.text).as_deref(),
+            goal,
+            "{line}"
+        );
+        let summary = common::read(line.as_bytes());
+        let mut made = Vec::new();
+        let mut source = common::source(line.as_bytes());
+        rebuild_hitlog(
+            &summary.index,
+            &mut source,
+            0.5,
+            Limits::default(),
+            &mut made,
+        )
+        .unwrap();
+        let hit: serde_json::Value = serde_json::from_slice(&made).unwrap();
+        assert_eq!(hit["prompt"].as_str(), prompt, "{line}");
+    }
 }

@@ -105,6 +105,13 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("escapes", list(r#""prompt": ""#, r"\u0001", "\"}")),
         ("surrogates", list(r#""prompt": ""#, r"\ud83d\ude00", "\"}")),
     ];
+    let many = |item: &str| vec![item; 1000].join(",");
+    let hits = attempt(&format!(
+        r#""outputs": [{}], "detector_results": {{"d.D": [{}]}}, "prompt": ""#,
+        many("1"),
+        many("1")
+    ));
+    inputs.push(("hits that repeat a prompt", filled(&hits, "x", "\"}")));
     let setup = r#"{"entry_type": "start_run setup", "run.spec": {"include": [0"#;
     inputs.push(("a specification", filled(setup, ",0", "]}}")));
     let words = r#"{"entry_type": "start_run setup", "plugins.probe_spec": "a"#;

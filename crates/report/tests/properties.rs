@@ -131,9 +131,16 @@ proptest! {
     ) {
         let whole = read(&report, report.len().max(1));
         if let Ok(summary) = &whole {
+            for record in summary.index.probes().flat_map(|(_, records)| records) {
+                let line = &report[record.offset as usize..][..record.length as usize];
+                let shown = Attempt::parse_whole(line, 0.5, TextBounds::default());
+                prop_assert!(shown.is_ok(), "what is taken in can be shown: {:?}", shown);
+                prop_assert!(any_text_matches(line, str::is_empty).is_ok());
+            }
             let mut source = SeekSource(Cursor::new(&report));
             let limits = options().limits;
             let made = rebuild_hitlog(&summary.index, &mut source, 0.5, limits, &mut Vec::new());
+            // Of a setup line garak may have written anything.
             if let Ok(hits) = made {
                 let failed = summary.scored.probes.values().flat_map(|of| of.detectors.values());
                 let failed: u64 = failed.map(|counts| counts.failed).sum();

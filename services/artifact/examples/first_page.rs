@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aegis_artifact::domain::checksum::Checksum;
+use aegis_artifact::domain::indexes::Indexes;
 use aegis_artifact::domain::key::ObjectKey;
 use aegis_artifact::domain::name::ArtifactName;
 use aegis_artifact::domain::reading::{Order, Query, Reports, TextMatch};
@@ -23,6 +24,8 @@ use aegis_artifact::domain::registry::{
     FindingReport, FindingReportQuery, Lease, Moment, Registry, ReportParts, ReportTally,
     ScanPosition, Source, Staged, StoredArtifact,
 };
+use aegis_artifact::domain::repair::Repairs;
+use aegis_artifact::domain::scratch::Scratch;
 use aegis_artifact::store::LocalStore;
 use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
@@ -91,7 +94,10 @@ async fn measure(folder: &Path) -> Done {
         probe: Some(PROBE.to_owned()),
         eval_threshold: 0.5,
     };
-    let reports = Reports::new(Arc::new(OneReport(source)), store);
+    let scratch = Scratch::open(&folder.join("uploads"))?;
+    let repairs = Repairs::new(store.clone(), scratch, 0);
+    let indexes = Indexes::new(store.clone(), repairs);
+    let reports = Reports::new(Arc::new(OneReport(source)), store, indexes);
     let query = |outcome, order, text: Option<&str>| -> Result<Query> {
         Ok(Query {
             scan,

@@ -40,6 +40,9 @@ pub struct Config {
     pub page_token_key: Option<Secret>,
     /// Most bytes of one upload; 8 GiB.
     pub max_upload_bytes: u64,
+    /// Most bytes that uploads under way and files being composed may have together in `uploads`, but
+    /// always as many as one upload; 64 GiB.
+    pub max_scratch_bytes: u64,
     /// Most uploads at once, 1 to 10000; 64. Those whose stream broke count until they are resumed
     /// or collected.
     pub max_uploads: usize,
@@ -67,6 +70,7 @@ impl Default for Config {
             minio: MinioConfig::default(),
             page_token_key: None,
             max_upload_bytes: 8 << 30,
+            max_scratch_bytes: 64 << 30,
             max_uploads: 64,
             upload_idle_seconds: 600,
             sweep_seconds: 30,
@@ -104,6 +108,7 @@ impl Config {
         }
         let ranges = [
             ("max_upload_bytes", self.max_upload_bytes, 1, 1 << 50),
+            ("max_scratch_bytes", self.max_scratch_bytes, 1, 1 << 50),
             ("max_uploads", self.max_uploads as u64, 1, 10_000),
             ("upload_idle_seconds", self.upload_idle_seconds, 1, 86_400),
             ("sweep_seconds", self.sweep_seconds, 1, 3600),
@@ -141,11 +146,17 @@ impl Config {
         }
     }
 
+    /// Bytes of files that are not objects yet.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.max_scratch_bytes.max(self.max_upload_bytes)
+    }
+
     /// What composing may take.
     pub fn compose_limits(&self) -> ComposeLimits {
         ComposeLimits {
             max_running: self.max_composing,
             max_index_bytes: self.max_compose_index_bytes,
+            max_hitlog_bytes: self.max_upload_bytes,
         }
     }
 }

@@ -14,6 +14,7 @@ use aegis_mesh::{
     TaskHandle, listen, sized, spawn,
 };
 use aegis_proto::internal::artifact::v1::artifact_service_server::ArtifactServiceServer;
+use aegis_proto::internal::artifact::v1::object_service_server::ObjectServiceServer;
 use aegis_proto::internal::artifact::v1::source_service_server::SourceServiceServer;
 use aegis_proto::report::v1::import_service_server::ImportServiceServer;
 use aegis_proto::report::v1::report_service_server::ReportServiceServer;
@@ -25,15 +26,24 @@ use crate::domain::compose::Composer;
 use crate::domain::custom_source::Sources;
 use crate::domain::download::Downloads;
 use crate::domain::import::Imports;
+use crate::domain::indexes::Indexes;
+use crate::domain::objects::Objects;
 use crate::domain::reading::Reports;
 use crate::domain::registry::Registry;
+use crate::domain::repair::Repairs;
 use crate::domain::scratch::Scratch;
 use crate::domain::upload::Uploads;
-use crate::grpc::{ArtifactApi, CatalogRegistry, CatalogSources, ImportApi, ReportApi, SourceApi};
+use crate::grpc::{
+    ArtifactApi, CatalogRegistry, CatalogSources, ImportApi, ObjectApi, ReportApi, SourceApi,
+};
 use crate::store::{LocalStore, ObjectStore, S3Store};
 use crate::tidy::tidy;
 
 const COMPOSE: &str = "/aegis.internal.artifact.v1.ArtifactService/ComposeReport";
+
+const CHECK: &str = "/aegis.internal.artifact.v1.ObjectService/CheckObjects";
+/// An object may be read as a whole.
+const CHECK_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Whom the service calls, and where it keeps objects.
 pub struct Deps {
@@ -151,7 +161,7 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
     let source_rows = Arc::new(CatalogSources::new(deps.catalog.clone(), &config.catalog));
     let catalog = deps.catalog.clone();
     let registry: Arc<dyn Registry> = Arc::new(CatalogRegistry::new(catalog, &config.catalog));
-    let scratch = data_dir.scratch;
+    let scratch = data_dir.scratch.bounded(config.scratch_bytes());
 
     let rows = || (Arc::clone(&registry), Arc::clone(&store));
     let (r, s) = rows();
@@ -160,16 +170,19 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
     let uploads = Arc::new(Uploads::new(r, s, scratch.clone(), limits));
     let (taken, s) = (Arc::clone(&uploads), Arc::clone(&store));
     let imports = Imports::new(taken, s, scratch.clone(), limits);
+    let repairs = Repairs::new(Arc::clone(&store), scratch.clone(), config.max_upload_bytes);
+    let indexes = Indexes::new(Arc::clone(&store), repairs.clone());
     let (r, s) = rows();
-    let composer = Composer::new(r, s, scratch, config.compose_limits());
+    let composer = Composer::new(r, s, scratch, indexes.clone(), config.compose_limits());
     let (r, s) = rows();
-    let reports = Reports::new(r, s);
-    let downloads = Downloads::new(registry, Arc::clone(&store));
+    let reports = Reports::new(r, s, indexes.clone());
+    let downloads = Downloads::new(registry, Arc::clone(&store), indexes, repairs);
 
     let artifact_api = ArtifactServiceServer::new(ArtifactApi::new(Arc::clone(&uploads), composer));
     let source_api = SourceServiceServer::new(SourceApi::new(sources));
     let import_api = ImportApi::new(imports, deps.catalog, &config.catalog);
     let import_api = ImportServiceServer::new(import_api);
+    let object_api = ObjectServiceServer::new(ObjectApi::new(Objects::new(Arc::clone(&store))));
     let report_api = ReportServiceServer::new(ReportApi::new(reports, downloads, tokens));
     let server = MeshServer::builder("artifact", &config.server)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
@@ -180,6 +193,8 @@ async fn assemble(config: Config, deps: Deps, shutdown: Shutdown) -> Result<(Mes
         .add_service(sized!(artifact_api, &config.server))
         .add_service(sized!(source_api, &config.server))
         .add_service(sized!(import_api, &config.server))
+        .add_service(sized!(object_api, &config.server))
+        .deadline(CHECK, Some(CHECK_DEADLINE))
         .add_service(sized!(report_api, &config.server));
     let period = Duration::from_secs(config.sweep_seconds);
     let sweeper = spawn(

@@ -19,6 +19,7 @@ use aegis_proto::{
         plugin_catalogue_service_server::PluginCatalogueServiceServer,
         scan_store_service_server::ScanStoreServiceServer,
         statistics_fold_service_server::StatisticsFoldServiceServer,
+        store_keeping_service_server::StoreKeepingServiceServer,
         task_queue_service_server::TaskQueueServiceServer,
         template_store_service_server::TemplateStoreServiceServer,
     },
@@ -33,8 +34,8 @@ use tonic::service::Routes;
 use crate::{
     config::Config,
     grpc::{
-        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Scans, Statistics,
-        Tasks, Templates,
+        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Keeping, Scans,
+        Statistics, Tasks, Templates,
     },
     store::{DatabaseOptions, Location, Store},
 };
@@ -201,6 +202,9 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     let catalogues = Catalogues {
         store: store.clone(),
     };
+    let keeping = Keeping {
+        store: store.clone(),
+    };
     let templates = Templates {
         store: store.clone(),
     };
@@ -225,6 +229,7 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
         ))
         .add_service(sized!(ImportStoreServiceServer::new(imports), limits))
         .add_service(sized!(TemplateStoreServiceServer::new(templates), limits))
+        .add_service(sized!(StoreKeepingServiceServer::new(keeping), limits))
         .add_service(
             PluginCatalogueServiceServer::new(catalogues)
                 .max_decoding_message_size(MAX_CATALOGUE_BYTES)

@@ -1,9 +1,13 @@
 //! The orchestrator's configuration.
 
+pub(crate) mod jobs;
+
 use std::time::Duration;
 
 use aegis_mesh::{ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
+
+pub use self::jobs::JobsConfig;
 
 /// A plugin catalogue has up to 8 MiB, and a message around it.
 const MESSAGE_BYTES: usize = 9 * 1024 * 1024;
@@ -43,6 +47,8 @@ pub struct Config {
     pub max_backpressure_seconds: u64,
     /// How often leases that ran out are ended, in seconds, 1 to 600; 5.
     pub reaper_period_seconds: u64,
+    /// The jobs that keep the store in order.
+    pub jobs: JobsConfig,
     /// Silence on a watch after which a heartbeat is sent, in seconds, 1 to 300; 15.
     pub heartbeat_seconds: u64,
     /// Signs page tokens; all replicas need the same. Unset: one of its own, and tokens end with
@@ -74,6 +80,7 @@ impl Default for Config {
             lane_pause_seconds: 5,
             max_backpressure_seconds: 60,
             reaper_period_seconds: 5,
+            jobs: JobsConfig::default(),
             heartbeat_seconds: 15,
             page_token_secret: None,
         }
@@ -133,7 +140,7 @@ impl Config {
                 return Err(ConfigError::invalid(message));
             }
         }
-        Ok(())
+        self.jobs.validate()
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {
@@ -157,12 +164,16 @@ mod tests {
     #[test]
     fn values_out_of_range_are_refused_by_name() {
         type Change = fn(&mut Config);
-        let changes: [(&str, Change); 5] = [
+        let changes: [(&str, Change); 7] = [
             ("check_timeout_seconds", |c| c.check_timeout_seconds = 601),
             ("lease_seconds", |c| c.lease_seconds = 2),
             ("lane_max_in_flight", |c| c.lane_max_in_flight = -1),
             ("max_backoff_seconds", |c| c.max_backoff_seconds = 0),
             ("reaper_period_seconds", |c| c.reaper_period_seconds = 0),
+            ("jobs.gc_period_seconds", |c| c.jobs.gc_period_seconds = 9),
+            ("jobs.retention_keep_labels", |c| {
+                c.jobs.retention_keep_labels = vec!["=x".to_owned()];
+            }),
         ];
         for (key, change) in changes {
             let mut config = Config::default();

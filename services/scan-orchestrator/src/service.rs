@@ -7,13 +7,17 @@ use aegis_mesh::{
     TaskHandle, listen, sized,
 };
 use aegis_proto::{
+    admin::v1::job_service_server::JobServiceServer,
     internal::{
-        artifact::v1::source_service_client::SourceServiceClient,
+        artifact::v1::{
+            object_service_client::ObjectServiceClient, source_service_client::SourceServiceClient,
+        },
         catalog::v1::{
             custom_probe_store_service_client::CustomProbeStoreServiceClient,
             plugin_catalogue_service_client::PluginCatalogueServiceClient,
             scan_store_service_client::ScanStoreServiceClient,
             statistics_fold_service_client::StatisticsFoldServiceClient,
+            store_keeping_service_client::StoreKeepingServiceClient,
             task_queue_service_client::TaskQueueServiceClient,
             template_store_service_client::TemplateStoreServiceClient,
         },
@@ -30,8 +34,8 @@ use crate::{
     catalogues::Catalogues,
     config::Config,
     customs::Customs,
-    grpc::{CustomProbeApi, PluginApi, ScanApi, TaskApi, TaskPolicy, TemplateApi},
-    jobs,
+    grpc::{CustomProbeApi, JobApi, PluginApi, ScanApi, TaskApi, TaskPolicy, TemplateApi},
+    jobs::{self, Clients, Scheduler},
     templates::Templates,
 };
 
@@ -40,12 +44,15 @@ const LONG_POLL_DEADLINE: Duration = Duration::from_secs(40);
 /// A custom probe is tried out for a minute at most, and a runner may have to be waited for.
 const VALIDATE_DEADLINE: Duration = Duration::from_secs(75);
 
+/// A job that takes longer goes on, but nobody waits for it.
+const JOB_DEADLINE: Duration = Duration::from_secs(600);
+
 /// Whom the orchestrator calls.
 pub struct Deps {
-    /// Serves ScanStoreService, TaskQueueService, PluginCatalogueService and
+    /// Serves ScanStoreService, TaskQueueService, PluginCatalogueService, StoreKeepingService and
     /// CustomProbeStoreService.
     pub catalog: MeshChannel,
-    /// Serves SourceService.
+    /// Serves SourceService and ObjectService.
     pub artifact: MeshChannel,
 }
 
@@ -60,8 +67,7 @@ impl Deps {
 pub struct Running {
     routes: Routes,
     health: Health,
-    reaper: TaskHandle<()>,
-    fold: TaskHandle<()>,
+    jobs: Vec<TaskHandle<()>>,
 }
 
 impl Running {
@@ -80,7 +86,7 @@ impl Running {
     /// # Errors
     /// INTERNAL when one ended otherwise.
     pub async fn stopped(self) -> Result<()> {
-        self.reaper.await.and(self.fold.await)
+        all(self.jobs).await
     }
 }
 
@@ -90,14 +96,13 @@ impl Running {
 /// INVALID_ARGUMENT / INVALID_CONFIG.
 pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
     config.validate_own()?;
-    let (server, reaper, fold) = assemble(&config, deps, shutdown);
+    let (server, jobs) = assemble(&config, deps, shutdown);
     let health = server.health();
     health.set_serving();
     Ok(Running {
         routes: server.into_routes()?,
         health,
-        reaper,
-        fold,
+        jobs,
     })
 }
 
@@ -115,18 +120,23 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
     let listener = listen(config.server.listen).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
     tracing::info!(%address, "listening");
-    let (server, reaper, fold) = assemble(&config, deps, shutdown.clone());
+    let (server, jobs) = assemble(&config, deps, shutdown.clone());
     server.health().set_serving();
     let served = server.serve(listener, shutdown.clone()).await;
     shutdown.trigger();
-    served.and(reaper.await).and(fold.await)
+    served.and(all(jobs).await)
 }
 
-fn assemble(
-    config: &Config,
-    deps: Deps,
-    shutdown: Shutdown,
-) -> (MeshServer, TaskHandle<()>, TaskHandle<()>) {
+/// Waits for each; the first that ended otherwise than it should.
+async fn all(jobs: Vec<TaskHandle<()>>) -> Result<()> {
+    let mut result = Ok(());
+    for job in jobs {
+        result = result.and(job.await);
+    }
+    result
+}
+
+fn assemble(config: &Config, deps: Deps, shutdown: Shutdown) -> (MeshServer, Vec<TaskHandle<()>>) {
     let channel = deps.catalog;
     let store = sized!(
         ScanStoreServiceClient::new(channel.clone()),
@@ -140,6 +150,7 @@ fn assemble(
         CustomProbeStoreServiceClient::new(channel.clone()),
         &config.catalog
     );
+    let objects = ObjectServiceClient::new(deps.artifact.clone());
     let sources = sized!(SourceServiceClient::new(deps.artifact), &config.artifact);
     let customs = Customs::new(custom_store.clone());
     let templates = sized!(
@@ -150,6 +161,16 @@ fn assemble(
         StatisticsFoldServiceClient::new(channel.clone()),
         &config.catalog
     );
+    let clients = Clients {
+        keeping: sized!(
+            StoreKeepingServiceClient::new(channel.clone()),
+            &config.catalog
+        ),
+        objects: sized!(objects, &config.artifact),
+        fold: statistics,
+    };
+    let (scheduler, mut handles) =
+        Scheduler::start(clients.clone(), config.jobs.clone(), shutdown.clone());
     let plugins = sized!(PluginCatalogueServiceClient::new(channel), &config.catalog);
     let catalogues = Arc::new(Catalogues::new(plugins));
     let tokens = match &config.page_token_secret {
@@ -177,6 +198,11 @@ fn assemble(
         .add_service(sized!(CustomProbeServiceServer::new(custom), limit))
         .add_service(sized!(TemplateServiceServer::new(template_api), limit))
         .add_service(sized!(TaskServiceServer::new(tasks), limit))
+        .add_service(sized!(
+            JobServiceServer::new(JobApi::new(scheduler, clients)),
+            limit
+        ))
+        .deadline("/aegis.admin.v1.JobService/RunJob", Some(JOB_DEADLINE))
         .deadline(
             "/aegis.internal.task.v1.TaskService/LeaseTask",
             Some(LONG_POLL_DEADLINE),
@@ -190,7 +216,11 @@ fn assemble(
             Some(VALIDATE_DEADLINE),
         );
     let period = Duration::from_secs(config.reaper_period_seconds);
-    let fold = jobs::fold(statistics, shutdown.clone());
-    let reaper = jobs::reaper(queue, TaskPolicy::new(config), period, shutdown);
-    (server, reaper, fold)
+    handles.push(jobs::reaper(
+        queue,
+        TaskPolicy::new(config),
+        period,
+        shutdown,
+    ));
+    (server, handles)
 }

@@ -30,6 +30,12 @@ fuzz_target!(|bytes: &[u8]| {
             .expect("memory can be written to");
         let back = Index::read_from(&*stored).expect("what was written can be read");
         assert_eq!(back.probes().count(), summary.index.probes().count());
+        // What is taken in can be shown.
+        for record in summary.index.probes().flat_map(|(_, records)| records) {
+            let line = &bytes[record.offset as usize..][..record.length as usize];
+            Attempt::parse_whole(line, 0.5, TextBounds::default()).expect("an attempt is shown");
+            any_text_matches(line, |text| text.is_empty()).expect("an attempt is searched");
+        }
         let mut source = SeekSource(Cursor::new(bytes));
         let _ = rebuild_hitlog(&summary.index, &mut source, 0.5, limits, &mut Vec::new());
     }

@@ -3,49 +3,68 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::value::{List, Message, Prompt, Scores, Turn, any_texts};
 use crate::error::LineError;
 use crate::line::Str;
+use crate::object::pick;
 
 /// An attempt's fields as they are written.
-#[derive(Deserialize)]
 pub(super) struct Full<'a> {
-    #[serde(borrow)]
     pub(super) goal: Option<&'a RawValue>,
-    #[serde(borrow)]
     pub(super) intent: Option<&'a RawValue>,
-    #[serde(borrow)]
     prompt: Option<&'a RawValue>,
     /// Up to 0.12 strings, later messages.
-    #[serde(borrow)]
     outputs: Option<&'a RawValue>,
-    #[serde(borrow)]
     detector_results: Option<&'a RawValue>,
-    #[serde(borrow)]
     notes: Option<&'a RawValue>,
     /// Since 0.13.
-    #[serde(borrow)]
     conversations: Option<&'a RawValue>,
     /// Up to 0.12: for each output the turns that led to it.
-    #[serde(borrow)]
     messages: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Notes<'a> {
-    #[serde(borrow)]
-    triggers: Option<&'a RawValue>,
-    /// Up to 0.10.
-    #[serde(borrow)]
-    trigger: Option<&'a RawValue>,
+const FIELDS: [&str; 8] = [
+    "goal",
+    "intent",
+    "prompt",
+    "outputs",
+    "detector_results",
+    "notes",
+    "conversations",
+    "messages",
+];
+
+/// The triggers among an attempt's notes: `triggers`, up to 0.10 `trigger`.
+pub(crate) fn triggers_of(notes: Option<&RawValue>) -> Option<&RawValue> {
+    let notes = notes.filter(|notes| notes.get().starts_with('{'))?;
+    let [triggers, trigger] = pick(notes.get(), ["triggers", "trigger"]).ok()?;
+    triggers.or(trigger)
 }
 
 impl<'a> Full<'a> {
     pub(super) fn parse(line: &'a str) -> Result<Self, LineError> {
-        Ok(serde_json::from_str(line)?)
+        let [
+            goal,
+            intent,
+            prompt,
+            outputs,
+            detector_results,
+            notes,
+            conversations,
+            messages,
+        ] = pick(line, FIELDS)?;
+        Ok(Self {
+            goal,
+            intent,
+            prompt,
+            outputs,
+            detector_results,
+            notes,
+            conversations,
+            messages,
+        })
     }
 
     pub(super) fn prompt(&self) -> Prompt<'a> {
@@ -79,10 +98,7 @@ impl<'a> Full<'a> {
     }
 
     pub(super) fn triggers(&self) -> List<'a, Str<'a>> {
-        let notes = self.notes.filter(|notes| notes.get().starts_with('{'));
-        let notes = notes.and_then(|notes| serde_json::from_str::<Notes<'_>>(notes.get()).ok());
-        let triggers = notes.and_then(|notes| notes.triggers.or(notes.trigger));
-        triggers
+        triggers_of(self.notes)
             .and_then(|triggers| any_texts(triggers).ok())
             .unwrap_or_default()
     }

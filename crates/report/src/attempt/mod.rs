@@ -4,6 +4,7 @@ mod full;
 mod value;
 
 use self::full::Full;
+pub(crate) use self::full::triggers_of;
 pub(crate) use self::value::List;
 use self::value::{Message, Scores, any_text};
 use crate::error::LineError;

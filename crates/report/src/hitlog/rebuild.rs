@@ -3,17 +3,16 @@
 use std::io::Write;
 use std::ops::Range;
 
-use serde::Deserialize;
 use serde_json::json;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use super::{HitlogReader, HitlogSummary};
-use crate::attempt::List;
+use crate::attempt::{List, triggers_of};
 use crate::compose::ReadRange;
 use crate::error::{ComposeError, LineError};
 use crate::index::{Index, Outcome, ProbeEntry, Record, SkeletonKind, plan_reads};
 use crate::line::{self, Entry, Name, Score, Str, with_python_numbers};
-use crate::object::Object;
+use crate::object::{Object, pick};
 use crate::reader::Limits;
 use crate::run::{RunInfo, kept};
 
@@ -115,79 +114,103 @@ struct Written<'a> {
 }
 
 /// What a hitlog takes over from an attempt.
-#[derive(Deserialize)]
-struct Attempt<'a> {
-    #[serde(borrow)]
+struct Judged<'a> {
     goal: Option<&'a RawValue>,
-    #[serde(borrow)]
     prompt: Option<&'a RawValue>,
-    #[serde(borrow)]
-    outputs: Option<&'a RawValue>,
-    #[serde(borrow)]
-    notes: Option<&'a RawValue>,
-    #[serde(borrow)]
+    outputs: List<'a, &'a RawValue>,
+    scores: List<'a, &'a RawValue>,
+    triggers: Option<&'a RawValue>,
     uuid: Option<&'a RawValue>,
-    #[serde(borrow)]
     seq: Option<&'a RawValue>,
-    #[serde(borrow)]
-    detector_results: Option<&'a RawValue>,
+}
+
+const FIELDS: [&str; 7] = [
+    "goal",
+    "prompt",
+    "outputs",
+    "detector_results",
+    "notes",
+    "uuid",
+    "seq",
+];
+
+impl<'a> Judged<'a> {
+    fn parse(line: &'a [u8], detector: &str) -> Result<Self, LineError> {
+        let [goal, prompt, outputs, results, notes, uuid, seq] = pick(line::text(line)?, FIELDS)?;
+        Ok(Self {
+            goal,
+            prompt,
+            outputs: list(outputs)?,
+            scores: scores_of(results, detector)?,
+            triggers: triggers_of(notes),
+            uuid,
+            seq,
+        })
+    }
 }
 
 impl Written<'_> {
+    /// The lines of one attempt by one detector.
     fn hits(
         &mut self,
         probe: &ProbeEntry,
         detector: &str,
         line: &[u8],
     ) -> Result<(), ComposeError> {
-        let made = with_python_numbers(line, |line| {
-            let attempt: Attempt<'_> = serde_json::from_str(line::text(line)?)?;
-            self.lines(probe, detector, &attempt)
+        let written = with_python_numbers(line, |line| {
+            let judged = Judged::parse(line, detector)?;
+            // What is written is not taken back: the line is not read again for its sake.
+            Ok(self.lines(probe, detector, &judged))
         });
-        let made = made.map_err(of_report)?;
-        self.reader.push(&made)?;
-        Ok(self.out.write_all(&made)?)
+        written.map_err(of_report)?
     }
 
-    /// The lines of one attempt by one detector.
+    /// One by one: each has the prompt, so together they may be a thousand times the attempt.
     fn lines(
-        &self,
+        &mut self,
         probe: &ProbeEntry,
         detector: &str,
-        attempt: &Attempt<'_>,
-    ) -> Result<Vec<u8>, LineError> {
-        let null = to_raw_value(&())?;
-        let or_null = |value: Option<&RawValue>| value.unwrap_or(&null).to_owned();
-        let outputs: List<'_, &RawValue> = list(attempt.outputs)?;
-        let scores = scores_of(attempt.detector_results, detector)?;
-        let triggers = triggers(attempt.notes)?;
-        let mut lines = Vec::new();
-        for (place, score) in scores.items.iter().enumerate() {
+        judged: &Judged<'_>,
+    ) -> Result<(), ComposeError> {
+        let mut line = Vec::new();
+        for (place, score) in judged.scores.items.iter().enumerate() {
             let Ok(Score(Some(value))) = serde_json::from_str::<Score>(score.get()) else {
                 continue;
             };
             if value < self.eval_threshold {
                 continue;
             }
-            let mut hit = Object::default();
-            hit.set("goal", &or_null(attempt.goal))?;
-            hit.set("prompt", &or_null(attempt.prompt))?;
-            hit.set("output", &or_null(outputs.items.get(place).copied()))?;
-            hit.set("triggers", &or_null(triggers))?;
-            hit.set("score", score)?;
-            hit.set("run_id", &self.run.run_id)?;
-            hit.set("attempt_id", &or_null(attempt.uuid))?;
-            hit.set("attempt_seq", &or_null(attempt.seq))?;
-            hit.set("attempt_idx", &place)?;
-            hit.set("generator", &self.generator)?;
-            hit.set("probe", &probe.name)?;
-            hit.set("detector", &detector)?;
-            hit.set("generations_per_prompt", &json!(self.run.generations))?;
-            // Nothing but memory is written to.
-            hit.write_line(&mut lines)
-                .map_err(|_| LineError::new("cannot be written"))?;
+            let hit = self.hit(probe, detector, judged, place);
+            line.clear();
+            hit.map_err(of_report)?.write_line(&mut line)?;
+            self.reader.push(&line)?;
+            self.out.write_all(&line)?;
         }
-        Ok(lines)
+        Ok(())
+    }
+
+    fn hit<'a>(
+        &self,
+        probe: &ProbeEntry,
+        detector: &str,
+        judged: &Judged<'a>,
+        place: usize,
+    ) -> Result<Object<'a>, LineError> {
+        let mut hit = Object::default();
+        hit.add("goal", judged.goal)?;
+        hit.add("prompt", judged.prompt)?;
+        hit.add("output", judged.outputs.items.get(place).copied())?;
+        hit.add("triggers", judged.triggers)?;
+        hit.add("score", judged.scores.items.get(place).copied())?;
+        hit.set("run_id", &self.run.run_id)?;
+        hit.add("attempt_id", judged.uuid)?;
+        hit.add("attempt_seq", judged.seq)?;
+        hit.set("attempt_idx", &place)?;
+        hit.set("generator", &self.generator)?;
+        hit.set("probe", &probe.name)?;
+        hit.set("detector", &detector)?;
+        hit.set("generations_per_prompt", &json!(self.run.generations))?;
+        Ok(hit)
     }
 }
 
@@ -210,19 +233,4 @@ fn scores_of<'a>(
         .into_fields()
         .find(|(name, _)| Name::from(Str(name.clone())).as_str() == detector);
     list(found.map(|(_, scores)| scores))
-}
-
-fn triggers(notes: Option<&RawValue>) -> Result<Option<&RawValue>, LineError> {
-    #[derive(Deserialize)]
-    struct Notes<'a> {
-        #[serde(borrow)]
-        triggers: Option<&'a RawValue>,
-        #[serde(borrow)]
-        trigger: Option<&'a RawValue>,
-    }
-    let Some(notes) = notes.filter(|notes| notes.get().starts_with('{')) else {
-        return Ok(None);
-    };
-    let notes: Notes<'_> = serde_json::from_str(notes.get())?;
-    Ok(notes.triggers.or(notes.trigger))
 }

@@ -16,7 +16,7 @@ const WORDS: [(&[u8], &[u8]); 3] = [
 /// Reads a line; if it is no JSON for such words alone, then with what is read instead of them.
 pub(crate) fn with_python_numbers<T>(
     line: &[u8],
-    read: impl Fn(&[u8]) -> Result<T, LineError>,
+    mut read: impl FnMut(&[u8]) -> Result<T, LineError>,
 ) -> Result<T, LineError> {
     match read(line) {
         Err(error @ LineError::Malformed { .. }) => match replaced(line) {

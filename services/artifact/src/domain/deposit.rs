@@ -93,11 +93,13 @@ async fn keep(
 /// When there is no room for it.
 pub fn write_index(scratch: &Scratch, index: &Index) -> Result<ScratchFile> {
     let write = || -> io::Result<ScratchFile> {
-        let (file, name) = scratch.create(None)?;
+        let (file, mut name) = scratch.create(None)?;
         let mut out = BufWriter::with_capacity(128 << 10, &file);
         index.write_to(&mut out)?;
         out.flush()?;
         drop(out);
+        // Small beside its report, and not known before.
+        name.reserve(file.metadata()?.len())?;
         file.sync_all()?;
         Ok(name)
     };

@@ -8,14 +8,18 @@ use aegis_mesh::{Error, Result};
 use aegis_proto::ids::{ProjectId, ScanId};
 
 use super::fault;
+use super::indexes::Indexes;
 use super::name::ArtifactName;
 use super::registry::{Registry, StoredArtifact};
+use super::repair::Repairs;
 use crate::store::{ByteStream, ObjectStore};
 
 /// Committed artifacts of scans.
 pub struct Downloads {
     registry: Arc<dyn Registry>,
     store: Arc<dyn ObjectStore>,
+    indexes: Indexes,
+    repairs: Repairs,
 }
 
 /// Which file of which report.
@@ -31,8 +35,18 @@ pub struct Wanted {
 
 impl Downloads {
     /// Over these rows and bytes.
-    pub fn new(registry: Arc<dyn Registry>, store: Arc<dyn ObjectStore>) -> Self {
-        Self { registry, store }
+    pub fn new(
+        registry: Arc<dyn Registry>,
+        store: Arc<dyn ObjectStore>,
+        indexes: Indexes,
+        repairs: Repairs,
+    ) -> Self {
+        Self {
+            registry,
+            store,
+            indexes,
+            repairs,
+        }
     }
 
     /// The public files of a scan's report, in the order of [`ArtifactName::PUBLIC`].
@@ -69,12 +83,7 @@ impl Downloads {
         let artifact = self.find(project, wanted).await?;
         let size = artifact.checksum.map_or(0, |checksum| checksum.size);
         let range = within(size, offset, limit)?;
-        if self.store.stat(&artifact.key).await? != Some(size) {
-            return Err(fault::corrupt(
-                &artifact,
-                "its bytes are missing or of another size",
-            ));
-        }
+        self.make_sure_of(project, &artifact).await?;
         let bytes = self.store.read(&artifact.key, range).await?;
         Ok((artifact, bytes))
     }
@@ -82,17 +91,43 @@ impl Downloads {
     /// A link by which whoever has it can get the file for `ttl`.
     ///
     /// # Errors
-    /// NOT_FOUND / ARTIFACT_NOT_FOUND; FAILED_PRECONDITION / LINKS_UNSUPPORTED.
+    /// NOT_FOUND / ARTIFACT_NOT_FOUND; FAILED_PRECONDITION / LINKS_UNSUPPORTED; DATA_LOSS /
+    /// ARTIFACT_CORRUPT when it would lead nowhere.
     pub async fn link(&self, project: &ProjectId, wanted: Wanted, ttl: Duration) -> Result<String> {
         let artifact = self.find(project, wanted).await?;
         let file_name = artifact.name.file_name(&artifact.scan);
         let media_type = artifact.name.media_type();
         let link = self.store.link(&artifact.key, &file_name, media_type, ttl);
-        link.await?.ok_or_else(|| {
+        let link = link.await?.ok_or_else(|| {
             let message = "artifacts lie in a directory, which has no links";
             Error::failed_precondition("LINKS_UNSUPPORTED", message)
                 .hint("download the file from here instead")
-        })
+        })?;
+        self.make_sure_of(project, &artifact).await?;
+        Ok(link)
+    }
+
+    /// The file's bytes are there, as many as there should be; a hitlog's are made again if not.
+    async fn make_sure_of(&self, project: &ProjectId, artifact: &StoredArtifact) -> Result<()> {
+        let size = artifact.checksum.map_or(0, |checksum| checksum.size);
+        if self.store.stat(&artifact.key).await? == Some(size) {
+            return Ok(());
+        }
+        let corrupt = || fault::corrupt(artifact, "its bytes are missing or of another size");
+        if artifact.name != ArtifactName::Hitlog {
+            return Err(corrupt());
+        }
+        // Of the same revision: under one name there is one content for ever.
+        let (scan, revision) = (artifact.scan, artifact.revision);
+        let files = self.list(project, scan, revision).await?;
+        let report = files
+            .iter()
+            .find(|file| file.name == ArtifactName::Report)
+            .ok_or_else(corrupt)?;
+        let sources = self.registry.locate_all(project, scan).await?;
+        let eval_threshold = sources.first().ok_or_else(corrupt)?.eval_threshold;
+        self.indexes.open(report, eval_threshold).await?;
+        self.repairs.hitlog(artifact, report, eval_threshold).await
     }
 
     async fn find(&self, project: &ProjectId, wanted: Wanted) -> Result<StoredArtifact> {

@@ -46,7 +46,10 @@ pub fn scratch(error: io::Error) -> Error {
             "the upload folder has no room left",
             RETRY_FULL,
         )
-        .hint("free space where artifact's data directory lies; uploads go on by themselves"),
+        .hint(
+            "free space where artifact's data directory lies, or raise max_scratch_bytes; uploads \
+             go on by themselves",
+        ),
         _ => {
             tracing::warn!(%error, "the upload folder does not work");
             Error::unavailable(

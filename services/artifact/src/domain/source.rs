@@ -2,17 +2,19 @@
 
 use std::io::{self, Read, Write};
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aegis_mesh::Error;
+use aegis_mesh::{Error, Result};
 use aegis_report::ReadRange;
 use bytes::{Buf, Bytes};
 use futures_util::TryStreamExt;
 use tokio::runtime::Handle;
 
-use super::checksum::Hasher;
+use super::checksum::{Checksum, Hasher};
 use super::fault;
+use super::key::ObjectKey;
 use super::registry::StoredArtifact;
 use crate::store::{ByteStream, ObjectStore};
 
@@ -110,6 +112,19 @@ impl Blocking {
             chunks,
             chunk: Bytes::new(),
         })
+    }
+
+    /// Makes a file an object, in place of any that was there.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn put(&self, key: &ObjectKey, file: &Path, known: Option<&Checksum>) -> Result<()> {
+        let store = &self.store;
+        let put = match known {
+            Some(known) => self.runtime.block_on(store.put_known(key, file, known)),
+            None => self.runtime.block_on(store.put(key, file)),
+        };
+        Ok(put?)
     }
 
     fn next(

@@ -1,6 +1,5 @@
 //! Objects as files of a directory: `{root}/{key}`, readable by their owner alone.
 
-use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::ops::Range;
@@ -14,10 +13,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use uuid::Uuid;
 
-use super::{ByteStream, Object, ObjectStore, Result, StoreError};
+use super::{ByteStream, Object, ObjectStore, Result, StoreError, walk};
 use crate::domain::key::ObjectKey;
 
 const CHUNK_BYTES: u64 = 256 << 10;
+/// How often an object is given its name while others remove its folder.
+const NAMING_TRIES: u32 = 10;
 
 /// A directory.
 #[derive(Debug, Clone)]
@@ -93,7 +94,11 @@ impl ObjectStore for LocalStore {
     async fn delete(&self, key: &ObjectKey) -> Result<()> {
         let path = self.path(key);
         match self
-            .run("store-delete", move |_| fs::remove_file(path))
+            .run("store-delete", move |root| {
+                fs::remove_file(&path)?;
+                remove_empty(root, &path);
+                Ok(())
+            })
             .await
         {
             Ok(()) | Err(StoreError::NotFound) => Ok(()),
@@ -103,8 +108,10 @@ impl ObjectStore for LocalStore {
 
     async fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Object>> {
         let (prefix, after) = (prefix.to_owned(), after.unwrap_or_default().to_owned());
-        self.run("store-list", move |root| list(root, &prefix, &after, limit))
-            .await
+        self.run("store-list", move |root| {
+            walk::list(root, &prefix, &after, limit)
+        })
+        .await
     }
 
     async fn check(&self) -> Result<()> {
@@ -123,14 +130,17 @@ fn read_at(file: &File, range: Range<u64>) -> io::Result<Bytes> {
 /// loss of power there is the whole object or none.
 fn put(root: &Path, target: &Path, file: &Path) -> io::Result<()> {
     let folder = target.parent().unwrap_or(root);
-    let made = missing_dirs(root, folder)?;
-    private_dirs(folder)?;
     let source = File::open(file)?;
     source.set_permissions(Permissions::from_mode(0o600))?;
     source.sync_all()?;
-    match fs::rename(file, target) {
-        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(&source, target)?,
-        done => done?,
+    let made = missing_dirs(root, folder)?;
+    // Its folder may go in between, with the last other object that was in it.
+    let mut tries = 0;
+    while let Err(error) = private_dirs(folder).and_then(|()| name(file, &source, target)) {
+        tries += 1;
+        if error.kind() != io::ErrorKind::NotFound || tries == NAMING_TRIES {
+            return Err(error);
+        }
     }
     sync_dir(folder)?;
     // A new folder's name lies in the folder above it.
@@ -138,6 +148,13 @@ fn put(root: &Path, target: &Path, file: &Path) -> io::Result<()> {
         sync_dir(folder.parent().unwrap_or(root))?;
     }
     Ok(())
+}
+
+fn name(file: &Path, source: &File, target: &Path) -> io::Result<()> {
+    match fs::rename(file, target) {
+        Err(error) if error.kind() == io::ErrorKind::CrossesDevices => copy(source, target),
+        done => done,
+    }
 }
 
 fn copy(mut source: &File, target: &Path) -> io::Result<()> {
@@ -154,6 +171,17 @@ fn copy(mut source: &File, target: &Path) -> io::Result<()> {
         fs::remove_file(&unique)?;
     }
     copied
+}
+
+/// Folders that an object was the last of. One that is not empty stays, and one in which somebody
+/// makes an object meanwhile: both are refused by the system.
+fn remove_empty(root: &Path, object: &Path) {
+    let above = object.ancestors().skip(1);
+    for folder in above.take_while(|folder| *folder != root) {
+        if fs::remove_dir(folder).is_err() {
+            return;
+        }
+    }
 }
 
 fn missing_dirs(root: &Path, folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -173,39 +201,4 @@ fn private_dirs(folder: &Path) -> io::Result<()> {
 
 fn sync_dir(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
-}
-
-/// Keeps no more than `limit` objects in memory, whatever the store holds.
-fn list(root: &Path, prefix: &str, after: &str, limit: usize) -> io::Result<Vec<Object>> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            // What is no key was not put here by this store.
-            let Some(key) = key_of(root, &path) else {
-                continue;
-            };
-            if !key.as_str().starts_with(prefix) || key.as_str() <= after {
-                continue;
-            }
-            found.insert(key, entry.metadata()?.len());
-            if found.len() > limit {
-                found.pop_last();
-            }
-        }
-    }
-    Ok(found
-        .into_iter()
-        .map(|(key, size)| Object { key, size })
-        .collect())
-}
-
-fn key_of(root: &Path, path: &Path) -> Option<ObjectKey> {
-    ObjectKey::parse(path.strip_prefix(root).ok()?.to_str()?).ok()
 }

@@ -2,12 +2,13 @@
 
 mod local;
 mod s3;
+mod walk;
 
 use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aegis_mesh::Error;
 use async_trait::async_trait;
@@ -106,6 +107,8 @@ pub struct Object {
     pub key: ObjectKey,
     /// Its size in bytes.
     pub size: u64,
+    /// When it was stored, by the store's clock, if it says.
+    pub modified: Option<SystemTime>,
 }
 
 /// A store of objects. An object is there whole or not at all.

@@ -4,7 +4,7 @@ use aegis_mesh::{Code, Result};
 use aegis_proto::ids::ScanId;
 use aegis_proto::report::v1 as pb;
 
-use crate::support::{Generated, Service, call, generated, sample};
+use crate::support::{Generated, Service, call, generated, is, sample};
 
 fn scan() -> String {
     ScanId::generate().to_string()
@@ -315,21 +315,61 @@ async fn what_cannot_be_listed_says_why() {
         assert_eq!(error.code(), Code::InvalidArgument);
         assert_eq!(error.fields()[0].path, field);
     }
-    // A token goes on with the list that it began.
-    let token = page(&service, base.clone()).await.unwrap().next_page_token;
-    let other = pb::ListAttemptsRequest {
-        page_token: token,
-        outcome: pb::Outcome::Hit.into(),
-        ..base.clone()
+}
+
+/// Not with another scan, filter or order, nor as another list's, nor with a letter changed.
+#[tokio::test]
+async fn a_token_goes_on_with_the_list_that_it_began() {
+    let report = Generated {
+        attempts: 200,
+        output_bytes: 10,
     };
-    assert_eq!(
-        page(&service, other).await.unwrap_err().reason(),
-        "PAGE_TOKEN_INVALID"
+    let (service, scan_id) = with_attempts(report).await;
+    let other_scan = scan();
+    service.commit(&other_scan, &generated(report), None).await;
+    let base = attempts_of(&scan_id);
+    let token = page(&service, base.clone()).await.unwrap().next_page_token;
+    let with = |change: &dyn Fn(&mut pb::ListAttemptsRequest)| {
+        let mut changed = pb::ListAttemptsRequest {
+            page_token: token.clone(),
+            ..base.clone()
+        };
+        change(&mut changed);
+        page(&service, changed)
+    };
+    let invalid = [
+        with(&|r| r.scan_id = other_scan.clone()).await,
+        with(&|r| r.outcome = pb::Outcome::Hit.into()).await,
+        with(&|r| r.detector = "test.A".to_owned()).await,
+        with(&|r| r.text = "prompt".to_owned()).await,
+        with(&|r| r.order_by = pb::AttemptOrder::HitsFirst.into()).await,
+        with(&|r| r.page_token = token.chars().rev().collect()).await,
+        with(&|r| r.page_token = token[..token.len() - 4].to_owned()).await,
+    ];
+    for error in invalid {
+        is(
+            &error.unwrap_err(),
+            Code::InvalidArgument,
+            "PAGE_TOKEN_INVALID",
+        );
+    }
+    let findings = pb::ListFindingsRequest {
+        target_type: "openai".to_owned(),
+        probe: Generated::PROBE.to_owned(),
+        page_token: token.clone(),
+        ..Default::default()
+    };
+    let error = call(service.reports.clone().list_findings(findings)).await;
+    is(
+        &error.unwrap_err(),
+        Code::InvalidArgument,
+        "PAGE_TOKEN_INVALID",
     );
+    assert_eq!(with(&|_| ()).await.unwrap().attempts[0].sequence, 50);
 }
 
 #[tokio::test]
-async fn a_damaged_index_or_report_is_data_loss() {
+async fn a_damaged_report_is_data_loss() {
     let (service, scan) = with_attempts(Generated {
         attempts: 20,
         output_bytes: 10,
@@ -340,7 +380,6 @@ async fn a_damaged_index_or_report_is_data_loss() {
     for (path, bytes) in [
         (key.clone(), report[..report.len() / 4].to_vec()),
         (key.clone(), vec![b' '; report.len()]),
-        (format!("{key}.index"), b"AEGISIX9".to_vec()),
     ] {
         let path = service.path(&path);
         let whole = std::fs::read(&path).unwrap();

@@ -5,9 +5,9 @@ use aegis_proto::ids::ScanId;
 use aegis_proto::internal::artifact::v1 as pb;
 use aegis_proto::internal::task::v1::Lease;
 use aegis_report::{Options, Summary};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Service, call, digest_line, sample, sum_of};
+use crate::support::{Service, call, digest_line, is, sample, sum_of};
 
 const PROBES: [&str; 3] = [
     "exploitation.SQLInjectionEcho",
@@ -26,7 +26,7 @@ async fn with_parts() -> (Service, String) {
     (service, scan)
 }
 
-async fn compose(service: &Service, lease: &Lease) -> Result<Vec<String>> {
+pub(crate) async fn compose(service: &Service, lease: &Lease) -> Result<Vec<String>> {
     let digest = service.upload(lease, "digest.json", &digest_line()).await?;
     compose_with(service, lease, digest.artifact_id).await
 }
@@ -40,7 +40,7 @@ async fn compose_with(service: &Service, lease: &Lease, digest: String) -> Resul
     Ok(call(client.compose_report(request)).await?.artifact_ids)
 }
 
-async fn skeleton(service: &Service, lease: &Lease) -> Result<Vec<u8>> {
+pub(crate) async fn skeleton(service: &Service, lease: &Lease) -> Result<Vec<u8>> {
     let request = pb::ReadSkeletonRequest {
         lease: Some(lease.clone()),
     };
@@ -127,11 +127,11 @@ async fn three_parts_become_one_report_and_one_hitlog() {
     assert_eq!(setup["transient.run_id"], scan);
     assert_eq!(
         setup["transient.active_probes"],
-        serde_json::json!(PROBES.map(|p| format!("probes.{p}")))
+        json!(PROBES.map(|p| format!("probes.{p}")))
     );
     assert_eq!(
         setup["run.spec"],
-        serde_json::json!({"include": ["probes.lmrc"], "exclude": []})
+        json!({"include": ["probes.lmrc"], "exclude": []})
     );
     assert_eq!(setup["reporting.report_prefix"], format!("garak.{scan}"));
 
@@ -212,51 +212,29 @@ async fn the_skeleton_is_what_garaks_writer_needs_and_no_attempt() {
     );
 }
 
+/// Its hitlog is another matter: see [`crate::lost`].
 #[tokio::test]
 async fn a_part_that_was_changed_is_data_loss() {
     let (service, scan) = with_parts().await;
     let lease = service.catalog.lease(&scan);
-    let part = service.catalog.committed(&scan);
-    let of = |name: &str| {
-        part.iter()
-            .find(|row| row.name == name)
-            .unwrap()
-            .object_key
-            .clone()
-    };
-    for name in ["report.jsonl", "hitlog.jsonl"] {
-        let path = service.path(&of(name));
-        let whole = std::fs::read(&path).unwrap();
-        let mut changed = whole.clone();
-        // One letter within a text: still a fine report, but not this one.
-        let at = whole.windows(2).rposition(|pair| pair == b"th").unwrap();
-        changed[at] = b'T';
-        for bytes in [changed.as_slice(), &whole[..whole.len() / 2], b""] {
-            std::fs::write(&path, bytes).unwrap();
-            let error = compose(&service, &lease).await.unwrap_err();
-            assert_eq!(
-                (error.code(), error.reason()),
-                (Code::DataLoss, "ARTIFACT_CORRUPT")
-            );
-            assert!(error.metadata().contains_key("artifact_id"));
-        }
-        std::fs::remove_file(&path).unwrap();
+    let parts = service.catalog.committed(&scan);
+    let part = parts.iter().find(|row| row.name == "report.jsonl");
+    let path = service.path(&part.unwrap().object_key);
+    let whole = std::fs::read(&path).unwrap();
+    let mut changed = whole.clone();
+    // One letter within a text: still a fine report, but not this one.
+    let at = whole.windows(2).rposition(|pair| pair == b"th").unwrap();
+    changed[at] = b'T';
+    for bytes in [changed.as_slice(), &whole[..whole.len() / 2], b""] {
+        std::fs::write(&path, bytes).unwrap();
         let error = compose(&service, &lease).await.unwrap_err();
-        assert_eq!(
-            (error.code(), error.reason()),
-            (Code::DataLoss, "ARTIFACT_CORRUPT")
-        );
-        std::fs::write(&path, whole).unwrap();
-        if name == "report.jsonl" {
-            assert_eq!(
-                compose(&service, &service.catalog.lease(&scan))
-                    .await
-                    .unwrap()
-                    .len(),
-                2
-            );
-        }
+        is(&error, Code::DataLoss, "ARTIFACT_CORRUPT");
+        assert!(error.metadata().contains_key("artifact_id"));
     }
+    std::fs::remove_file(&path).unwrap();
+    let error = compose(&service, &lease).await.unwrap_err();
+    is(&error, Code::DataLoss, "ARTIFACT_CORRUPT");
+    std::fs::write(&path, whole).unwrap();
     assert_eq!(compose(&service, &lease).await.unwrap().len(), 2);
     assert_eq!(service.scratch(), 0);
 }
@@ -324,6 +302,40 @@ async fn without_hits_there_is_no_hitlog() {
         .unwrap();
     assert_eq!(ids.len(), 1);
     assert_eq!(service.catalog.row(&ids[0]).name, "report.jsonl");
+}
+
+/// What is in memory, and what is made in scratch, is bounded whatever the parts say.
+#[tokio::test]
+async fn parts_that_are_too_much_are_refused() {
+    let service = Service::with(|config| config.max_compose_index_bytes = 500).await;
+    let scan = ScanId::generate().to_string();
+    let part = sample("part-2.report.jsonl");
+    service.commit(&scan, &part, None).await;
+    let refused = compose(&service, &service.catalog.lease(&scan)).await;
+    is(
+        &refused.unwrap_err(),
+        Code::ResourceExhausted,
+        "REPORT_TOO_LARGE",
+    );
+
+    // Each of its hits repeats the prompt.
+    let service = Service::with(|config| config.max_upload_bytes = 100_000).await;
+    let scan = ScanId::generate().to_string();
+    let mut line: Value =
+        serde_json::from_slice(part.split(|b| *b == b'\n').nth(5).unwrap()).unwrap();
+    line["status"] = json!(2);
+    line["prompt"] = json!("p".repeat(5_000));
+    line["outputs"] = json!(vec!["o"; 200]);
+    line["detector_results"] = json!({"d.D": vec![1.0; 200]});
+    let part = [&part[..], format!("{line}\n").as_bytes()].concat();
+    service.commit(&scan, &part, None).await;
+    let refused = compose(&service, &service.catalog.lease(&scan)).await;
+    is(
+        &refused.unwrap_err(),
+        Code::ResourceExhausted,
+        "REPORT_TOO_LARGE",
+    );
+    assert_eq!(service.scratch(), 0);
 }
 
 #[tokio::test]

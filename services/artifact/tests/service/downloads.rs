@@ -1,8 +1,8 @@
 //! Downloads: files and their ranges.
 
-use aegis_mesh::{Code, Result};
+use aegis_mesh::{Code, MeshChannel, Result};
 use aegis_proto::ids::ScanId;
-use aegis_proto::report::v1 as pb;
+use aegis_proto::report::v1::{self as pb, report_service_client::ReportServiceClient};
 
 use crate::support::{Generated, Service, call, call_in, checksum, generated, sample};
 
@@ -26,7 +26,7 @@ async fn reported(service: &Service, scan: &str, revision: i32, files: &[(&str, 
     service.catalog.commit_report(&ids, revision);
 }
 
-async fn read(
+pub(crate) async fn read(
     service: &Service,
     request: pb::ReadArtifactRequest,
 ) -> Result<(pb::Artifact, Vec<u8>)> {
@@ -42,7 +42,7 @@ async fn read(
     Ok((first.artifact.unwrap(), bytes))
 }
 
-fn request(scan: &str, name: &str) -> pb::ReadArtifactRequest {
+pub(crate) fn request(scan: &str, name: &str) -> pb::ReadArtifactRequest {
     pb::ReadArtifactRequest {
         scan_id: scan.to_owned(),
         name: name.to_owned(),
@@ -164,6 +164,37 @@ async fn revisions_stay_readable() {
         read(&service, asked).await.unwrap_err().reason(),
         "ARTIFACT_NOT_FOUND"
     );
+}
+
+/// A reader of the newest report gets all of one revision, whatever comes in between.
+#[tokio::test]
+async fn a_download_stays_with_the_revision_that_it_began_with() {
+    let (service, scan) = (Service::start().await, scan());
+    let old = vec![b'1'; 2_000_000];
+    reported(&service, &scan, 1, &[("report.html", &old)]).await;
+    let mut client = service.reports.clone();
+    let begin = async |client: &mut ReportServiceClient<MeshChannel>| {
+        let mut messages = call(client.read_artifact(request(&scan, "report.html"))).await;
+        let first = messages.as_mut().unwrap().message().await.unwrap().unwrap();
+        (first.artifact.unwrap(), messages.unwrap())
+    };
+    let mut readers = Vec::new();
+    for _ in 0..8 {
+        readers.push(begin(&mut client).await);
+    }
+    let new = vec![b'2'; 1_000_000];
+    reported(&service, &scan, 2, &[("report.html", &new)]).await;
+    readers.push(begin(&mut client).await);
+    for (number, (artifact, mut messages)) in readers.into_iter().enumerate() {
+        let (revision, expected) = if number < 8 { (1, &old) } else { (2, &new) };
+        assert_eq!(artifact.revision, revision);
+        assert_eq!(artifact.checksum, Some(checksum(expected)));
+        let mut bytes = Vec::new();
+        while let Some(message) = messages.message().await.unwrap() {
+            bytes.extend_from_slice(&message.data);
+        }
+        assert!(bytes == *expected, "{number}");
+    }
 }
 
 #[tokio::test]

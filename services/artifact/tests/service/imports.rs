@@ -369,7 +369,10 @@ async fn size_places_and_patience_are_those_of_uploads() {
     let stalled = messages(header(), &[(REPORT, b"{")]);
     let stalled = stream::iter(stalled).chain(stream::pending());
     let mut client = service.imports.clone();
-    let stalled = tokio::spawn(async move { call(client.import_scan(stalled)).await });
+    let stalled = aegis_mesh::spawn(
+        "stalled",
+        async move { call(client.import_scan(stalled)).await },
+    );
     until("it has the place", async || service.scratch() == 1).await;
     let report = sample("part-2.report.jsonl");
     let error = import(&service, header(), &[(REPORT, &report)])
@@ -395,9 +398,12 @@ async fn a_client_that_leaves_leaves_nothing() {
     let half = messages(header(), &[(REPORT, &report[..20_000])]);
     let endless = stream::iter(half).chain(stream::pending());
     let mut client = service.imports.clone();
-    let left = tokio::spawn(async move { call(client.import_scan(endless)).await });
+    let left = aegis_mesh::spawn(
+        "left",
+        async move { call(client.import_scan(endless)).await },
+    );
     until("bytes came", async || service.scratch() == 1).await;
-    left.abort();
+    drop(left);
     until("nothing is left", async || service.scratch() == 0).await;
     assert!(service.catalog.state().imports.is_empty());
     assert!(service.catalog.committed(SCAN).is_empty());

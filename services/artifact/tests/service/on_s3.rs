@@ -18,7 +18,7 @@ use crate::support::{
     Generated, Service, call, checksum, digest_line, generated, is, messages, sample, until,
 };
 
-fn bucket_at(endpoint: String, server: &S3Server) -> MinioConfig {
+pub(crate) fn bucket_at(endpoint: String, server: &S3Server) -> MinioConfig {
     MinioConfig {
         endpoint,
         access_key: Some(Secret::new(server.admin().access)),
@@ -30,7 +30,7 @@ fn bucket_at(endpoint: String, server: &S3Server) -> MinioConfig {
     }
 }
 
-fn on(minio: &MinioConfig) -> impl FnOnce(&mut Config) + use<> {
+pub(crate) fn on(minio: &MinioConfig) -> impl FnOnce(&mut Config) + use<> {
     let minio = minio.clone();
     |config| {
         config.storage_backend = StorageBackend::Minio;
@@ -131,6 +131,44 @@ async fn a_report_is_composed_on_seaweedfs() {
 #[tokio::test]
 async fn a_report_is_composed_on_juicefs() {
     upload_compose_download(S3Server::juicefs()).await;
+}
+
+/// What is in scratch is not sent again, and the object is whole.
+async fn an_upload_resumes(server: &S3Server) {
+    let minio = bucket_at(server.endpoint(), server);
+    let service = Service::with(on(&minio)).await;
+    until("healthy", async || service.is_healthy()).await;
+    let scan = ScanId::generate().to_string();
+    let lease = service.catalog.lease(&scan);
+    // Three parts in the store.
+    let page: Vec<u8> = (0..12_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let upload = service.start_upload(&lease, "report.html").await.unwrap();
+    let (half, rest) = page.split_at(7_000_000);
+    let first = messages(&upload, &lease, 0, half, None);
+    assert!(!service.write(first).await.unwrap().complete);
+    let upload = service.start_upload(&lease, "report.html").await.unwrap();
+    assert_eq!(upload.persisted_size, 7_000_000);
+    let mut later = messages(&upload, &lease, 0, rest, Some(checksum(&page)));
+    for message in &mut later {
+        message.write_offset += 7_000_000;
+    }
+    let done = service.write(later).await.unwrap();
+    assert!(done.complete);
+    service.catalog.commit_report(&[done.artifact_id], 1);
+    assert!(download(&service, &scan, "report.html").await == page);
+    let store = S3Store::open(&minio).unwrap();
+    assert_eq!(store.unfinished("").await.unwrap(), []);
+    assert_eq!(service.scratch(), 0);
+}
+
+#[tokio::test]
+async fn an_upload_resumes_on_seaweedfs() {
+    an_upload_resumes(S3Server::seaweedfs()).await;
+}
+
+#[tokio::test]
+async fn an_upload_resumes_on_juicefs() {
+    an_upload_resumes(S3Server::juicefs()).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ pub(crate) fn scan() -> String {
     ScanId::generate().to_string()
 }
 
-async fn list(
+pub(crate) async fn list(
     service: &Service,
     request: pb::ListAttemptsRequest,
 ) -> Result<pb::ListAttemptsResponse> {

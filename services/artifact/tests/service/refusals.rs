@@ -1,8 +1,13 @@
 //! What is never taken: other bytes than promised, reports that are none, other people's uploads.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use aegis_mesh::Code;
 use aegis_proto::ids::ScanId;
 use aegis_proto::internal::artifact::v1 as pb;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 
 use crate::support::{Service, call, call_in, checksum, is, messages, sample};
 
@@ -62,6 +67,57 @@ async fn a_malformed_report_is_refused_with_line_and_byte() {
         let again = service.start_upload(&lease, REPORT).await.unwrap();
         assert_eq!((again.persisted_size, again.complete), (0, false));
     }
+}
+
+/// Two hundred megabytes in one line: refused once it is too long, not when it is over.
+#[tokio::test]
+async fn a_line_that_does_not_end_is_refused_early() {
+    let service = Service::start().await;
+    let lease = service.catalog.lease(&scan());
+    let upload = service.start_upload(&lease, REPORT).await.unwrap();
+    let sent = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&sent);
+    let piece = Bytes::from(vec![b'x'; 1 << 20]);
+    let (id, first) = (upload.upload_id, lease.clone());
+    let messages = stream::iter(0..200).map(move |n: i64| {
+        count.fetch_add(1, Ordering::SeqCst);
+        pb::WriteUploadRequest {
+            upload_id: if n == 0 { id.clone() } else { String::new() },
+            lease: (n == 0).then(|| first.clone()),
+            write_offset: n << 20,
+            data: piece.clone(),
+            ..Default::default()
+        }
+    });
+    let error = service.stream(messages).await.unwrap_err();
+    is(&error, Code::InvalidArgument, "REPORT_MALFORMED");
+    assert_eq!(error.metadata()["line"], "1");
+    assert!(
+        error.message().contains("longer than 33554432 bytes"),
+        "{error}"
+    );
+    let sent = sent.load(Ordering::SeqCst);
+    assert!(sent < 60, "{sent} MiB were taken for 32");
+    assert_eq!(service.scratch(), 0);
+}
+
+#[tokio::test]
+async fn what_garak_cannot_have_written_is_refused_with_its_byte() {
+    let service = Service::start().await;
+    let start = br#"{"entry_type": "attempt", "prompt": ""#;
+    for (bytes, offset) in [
+        (&b"\xff\xfe"[..], start.len()),
+        (b"\0", start.len()),
+        (b"\xed\xa0\x80", start.len()),
+    ] {
+        let lease = service.catalog.lease(&scan());
+        let report = [start, bytes, b"\"}\n"].concat();
+        let error = service.upload(&lease, REPORT, &report).await.unwrap_err();
+        is(&error, Code::InvalidArgument, "REPORT_MALFORMED");
+        let found: usize = error.metadata()["offset"].parse().unwrap();
+        assert!(found.abs_diff(offset) <= 1, "{found}, not {offset}");
+    }
+    assert_eq!(service.scratch(), 0);
 }
 
 #[tokio::test]

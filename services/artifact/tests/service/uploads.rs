@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use aegis_mesh::Code;
 use aegis_proto::ids::ScanId;
 use aegis_proto::internal::artifact::v1 as pb;
+use aegis_proto::internal::task::v1::Lease;
 use aegis_report::Index;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -337,6 +338,39 @@ async fn a_full_store_is_named_and_the_upload_goes_on_when_there_is_room() {
         Some(checksum(&report)),
     );
     assert!(service.write(end).await.unwrap().complete);
+}
+
+/// What does not fit waits for what is under way; nothing of it is sent twice.
+#[tokio::test]
+async fn uploads_under_way_share_a_bounded_folder() {
+    let service = Service::with(|config| {
+        config.max_upload_bytes = 100_000;
+        config.max_scratch_bytes = 100_000;
+    })
+    .await;
+    let start = async |lease: &Lease| service.start_upload(lease, "report.html").await.unwrap();
+    let page = vec![b'x'; 60_000];
+    let (one, other) = (
+        service.catalog.lease(&scan()),
+        service.catalog.lease(&scan()),
+    );
+    let first = start(&one).await;
+    service
+        .write(messages(&first, &one, 0, &page, None))
+        .await
+        .unwrap();
+    let second = start(&other).await;
+    let whole = messages(&second, &other, 0, &page, Some(checksum(&page)));
+    let error = service.write(whole).await.unwrap_err();
+    is(&error, Code::Unavailable, "STORAGE_FULL");
+    let kept = start(&other).await.persisted_size as usize;
+    assert_eq!(kept, 40_000, "as much as there was room for");
+    // The first becomes an object, and its room is there again.
+    let end = messages(&first, &one, page.len(), &page, Some(checksum(&page)));
+    assert!(service.write(end).await.unwrap().complete);
+    let rest = messages(&second, &other, kept, &page, Some(checksum(&page)));
+    assert!(service.write(rest).await.unwrap().complete);
+    assert_eq!(service.scratch(), 0);
 }
 
 #[tokio::test]

@@ -20,6 +20,15 @@ const FULL_AS_MINIO_SAYS_IT: &str = "HTTP/1.1 507 Insufficient Storage\r\nConnec
 const BUSY: &str = "HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Type: application/xml\r\n\
      Content-Length: 37\r\n\r\n<Error><Code>SlowDown</Code></Error>\n";
 
+const DONE: &str =
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: 0\r\n\r\n";
+const TEN_OF_A_THOUSAND: &str = "HTTP/1.1 206 Partial Content\r\nConnection: close\r\n\
+     Content-Range: bytes 0-999/1000\r\nContent-Length: 10\r\n\r\n0123456789";
+const ANOTHER_RANGE: &str = "HTTP/1.1 206 Partial Content\r\nConnection: close\r\n\
+     Content-Range: bytes 5-14/1000\r\nContent-Length: 10\r\n\r\n5678901234";
+const ALL_OF_IT: &str =
+    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789";
+
 /// A bucket, reached directly and by way of a proxy.
 struct Broken {
     bed: Bed,
@@ -99,6 +108,8 @@ macro_rules! broken_cases {
             what_always_fails_leaves_nothing,
             a_server_that_says_nothing_is_given_up,
             a_byte_that_changes_on_its_way_is_noticed,
+            what_a_store_only_says_it_did_is_noticed,
+            fewer_bytes_than_promised_are_asked_for_again,
             a_full_store_says_so,
             a_busy_store_is_asked_again,
             an_upload_whose_caller_goes_is_aborted,
@@ -239,6 +250,46 @@ async fn a_byte_that_changes_on_its_way_is_noticed(broken: Broken) {
         .unwrap_err();
     assert!(matches!(error, StoreError::Io(_)), "{error}");
     broken.assert_nothing_is_there().await;
+}
+
+/// It says 200 and keeps nothing.
+async fn what_a_store_only_says_it_did_is_noticed(broken: Broken) {
+    broken.proxy.plan(REQUEST, 0, Mishap::Answer(DONE), 1);
+    let error = broken.put("default/x", &content(2000)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Io(_)), "{error}");
+    broken.assert_nothing_is_there().await;
+    broken
+        .proxy
+        .plan(REQUEST, PART / 2, Mishap::Answer(DONE), 1);
+    let large = content(2 * PART + 1000);
+    let error = broken.put("default/x", &large).await.unwrap_err();
+    assert!(matches!(error, StoreError::Io(_)), "{error}");
+    assert_eq!(broken.proxy.happened(), 1);
+    broken.assert_nothing_is_there().await;
+}
+
+async fn fewer_bytes_than_promised_are_asked_for_again(broken: Broken) {
+    let bytes = b"0123456789".repeat(100);
+    broken.bed.put("default/x", &bytes).await.unwrap();
+    let x = key("default/x");
+    let answer = |answer, times| {
+        let mishap = Mishap::Answer(answer);
+        broken.proxy.plan(REQUEST, 0, mishap, times);
+    };
+    answer(TEN_OF_A_THOUSAND, 1);
+    let read = read_range(&broken.store, &x, 0..1000).await.unwrap();
+    assert!(read == bytes);
+    assert_eq!(broken.proxy.happened(), 1);
+    // What is no answer to the question is not taken for one.
+    for other in [ANOTHER_RANGE, ALL_OF_IT] {
+        answer(other, 1);
+        let error = read_range(&broken.store, &x, 0..1000).await.unwrap_err();
+        assert!(error.to_string().contains("another range"), "{error}");
+    }
+    // The object itself is shorter: no try makes it longer.
+    broken.proxy.behave();
+    let error = read_range(&broken.store, &x, 0..1001).await.unwrap_err();
+    assert!(matches!(error, StoreError::EndsEarly), "{error}");
 }
 
 async fn a_full_store_says_so(broken: Broken) {

@@ -5,6 +5,7 @@ mod breaking;
 mod contract;
 mod links;
 mod listing;
+mod objects;
 mod rights;
 mod room;
 mod tls;

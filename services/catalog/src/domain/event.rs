@@ -98,6 +98,9 @@ impl Event {
     }
 }
 
+/// Kinds that matter only while a scan runs: the log of one that ended long ago loses them.
+pub const PASSING: [&str; 2] = ["DETECTOR_FINISHED", "WAITING"];
+
 /// What one detector made of a probe's outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetectorCounts {
@@ -134,7 +137,7 @@ pub struct NewEvent {
 /// An event of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoggedEvent {
-    /// 1, 2, 3, … without gaps, in commit order.
+    /// 1, 2, 3, … in commit order; without gaps until the log is compacted.
     pub sequence: i64,
     /// Unix milliseconds.
     pub at: i64,

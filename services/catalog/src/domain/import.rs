@@ -270,9 +270,14 @@ fn probes(import: &Import, results: &[TallyRow]) -> Vec<Probe> {
     if let Some(report) = &import.report {
         let why = why(NOTHING_EVALUATED, "the report has no score of this probe");
         let probes = report.probes.iter();
-        return probes
+        let probes: Vec<Probe> = probes
             .map(|(name, attempts)| probe(name, *attempts, &why))
             .collect();
+        // Of a run that ended before its first one.
+        return match probes.is_empty() {
+            true => vec![probe(UNKNOWN, 0, &why)],
+            false => probes,
+        };
     }
     let why = why(
         REPORT_LOST,

@@ -11,6 +11,7 @@ pub mod event;
 pub mod hint;
 pub mod history;
 pub mod import;
+pub mod keeping;
 pub mod lane;
 pub mod ledger;
 pub mod policy;

@@ -1,19 +1,7 @@
 //! What is nobody's business, by its name.
 
+use aegis_mesh::secret::is_secret_name;
 use serde_json::Value;
-
-/// Words in an option's name that say that its value is nobody's business.
-const SECRET: [&str; 9] = [
-    "key",
-    "apikey",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "authorization",
-    "cookie",
-    "credential",
-];
 
 /// What stands instead of a secret.
 const MASK: &str = "***";
@@ -23,7 +11,7 @@ pub(crate) fn masked(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
             let fields = fields.iter().map(|(name, value)| {
-                let value = if is_secret(name) {
+                let value = if is_secret_name(name) {
                     Value::from(MASK)
                 } else {
                     masked(value)
@@ -35,11 +23,4 @@ pub(crate) fn masked(value: &Value) -> Value {
         Value::Array(items) => items.iter().map(masked).collect(),
         other => other.clone(),
     }
-}
-
-fn is_secret(name: &str) -> bool {
-    let lower = name.to_lowercase();
-    lower
-        .split(|c: char| !c.is_alphanumeric())
-        .any(|word| SECRET.contains(&word.trim_end_matches("s")) && word != "tokens")
 }

@@ -61,6 +61,7 @@ impl Store {
             .await?;
         if let Some(row) = before {
             let artifact = rows::artifact_of(row)?;
+            not_marked(&artifact)?;
             return Ok(Staged {
                 complete: artifact.state != ArtifactState::Staged,
                 artifact,
@@ -136,6 +137,7 @@ impl Store {
             .await?
             .ok_or_else(|| aegis_mesh::Error::not_found("artifact", id))?;
         let mut artifact = rows::artifact_of(row)?;
+        not_marked(&artifact)?;
         if let Some(stored) = &artifact.checksum {
             return match stored == checksum {
                 true => Ok(artifact),
@@ -150,13 +152,23 @@ impl Store {
             checksum.size.into(),
             tally.map(serde_json::to_value).transpose()?.into(),
         ];
-        tx.execute(UPLOADED, key(project, id.0).into_iter().chain(values))
-            .await?;
+        let uploaded = key(project, id.0).into_iter().chain(values);
+        if tx.execute(UPLOADED, uploaded).await? != 1 {
+            return Err(refusal::lease_lost().into());
+        }
         tx.commit().await?;
         artifact.state = ArtifactState::Uploaded;
         artifact.checksum = Some(checksum.clone());
         artifact.tally = tally.cloned();
         Ok(artifact)
+    }
+}
+
+/// A file that is marked is of no run that holds its task: nobody sees it again.
+fn not_marked(artifact: &Artifact) -> Result<()> {
+    match artifact.state {
+        ArtifactState::Deleting => Err(refusal::lease_lost().into()),
+        ArtifactState::Staged | ArtifactState::Uploaded | ArtifactState::Committed => Ok(()),
     }
 }
 

@@ -3,7 +3,11 @@
 use aegis_proto::ids::{ProjectId, ScanId};
 
 use super::{Store, fault::Result, retrying, scans};
-use crate::domain::{event::Log, refusal, scan::ScanView};
+use crate::domain::{
+    event::Log,
+    refusal,
+    scan::{Scan, ScanView},
+};
 
 impl Store {
     /// Hides an ended scan. One that is deleted already is returned as it is.
@@ -26,11 +30,16 @@ impl Store {
             return Err(refusal::scan_not_terminal(id, scan.state).into());
         }
         let now = tx.now().await?;
+        self.mark_deleted(&mut scan, now);
+        scans::save(&mut tx, &mut scan, now, Log::default()).await?;
+        tx.commit().await
+    }
+
+    /// Hides a scan that is locked; it is saved by the caller.
+    pub(crate) fn mark_deleted(&self, scan: &mut Scan, now: i64) {
         let kept = self.inner.retention.deleted_scan.as_millis();
         scan.deleted_at = Some(now);
         scan.purge_at = Some(now.saturating_add(i64::try_from(kept).unwrap_or(i64::MAX)));
-        scans::save(&mut tx, &mut scan, now, Log::default()).await?;
-        tx.commit().await
     }
 
     /// Brings a deleted scan back. One that is not deleted is returned as it is.

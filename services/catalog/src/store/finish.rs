@@ -34,6 +34,10 @@ const COMPOSED: &str = "
     WHERE project_id = $1 AND scan_id = $2 AND kind = 'PROBE' AND state = 'DONE'
       AND composed_revision = 0";
 
+/// The parts that it took in are collected later.
+const PARTS_TAKEN_IN: &str = "
+    UPDATE scans SET parts_taken_in = TRUE WHERE project_id = $1 AND id = $2";
+
 impl Store {
     /// Ends a run. The same end sent again is accepted again.
     ///
@@ -163,8 +167,9 @@ async fn report_done(tx: &mut Tx, mut ending: Ending, outcome: &Outcome) -> Resu
     results::grade(tx, &mut ending.scan, &tally).await?;
     let composed = [ending.task.revision.into()];
     let of_scan = key(&ending.scan.project, ending.scan.id.0);
-    tx.execute(COMPOSED, of_scan.into_iter().chain(composed))
+    tx.execute(COMPOSED, of_scan.clone().into_iter().chain(composed))
         .await?;
+    tx.execute(PARTS_TAKEN_IN, of_scan).await?;
     let mut names: Vec<ArtifactName> = files.iter().map(|file| file.name).collect();
     names.retain(|name| name.is_public());
     names.sort_by_key(|name| *name as u8);
@@ -224,8 +229,11 @@ async fn commit(tx: &Tx, ending: &Ending, files: &[Artifact]) -> Result<()> {
     for file in files {
         let values = [ending.now.into(), ending.task.revision.into()];
         let of_file = key(&ending.scan.project, file.id.0);
-        tx.execute(COMMIT_ARTIFACT, of_file.into_iter().chain(values))
-            .await?;
+        let commit = of_file.into_iter().chain(values);
+        // It was read before: that it is collected meanwhile must not happen.
+        if tx.execute(COMMIT_ARTIFACT, commit).await? != 1 {
+            return Err(refusal::artifact_not_uploaded(&file.id.to_string()).into());
+        }
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Committed files: parts to compose from, reports to read.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, hash::Hash};
 
 use aegis_proto::ids::{ProjectId, ScanId, TaskId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Order};
@@ -15,17 +15,27 @@ use super::{
 use crate::domain::{
     artifact::{Artifact, ArtifactName, ArtifactState, ReportPart},
     refusal,
+    scan::Scan,
     task::{LeaseProof, TaskKind, TaskState},
 };
 
-/// Each committed file of a probe that is done, in the scan's order. A task is done by one run:
-/// files of older epochs are nobody's.
+/// Each committed file of a probe that is in no report yet, in the scan's order. A task is done by
+/// one run: files of older epochs are nobody's.
 const PARTS: &str = "
     SELECT a.* FROM tasks t
     JOIN artifacts a ON a.project_id = t.project_id AND a.task_id = t.id AND a.epoch = t.epoch
         AND a.state = 'COMMITTED'
     WHERE t.project_id = $1 AND t.scan_id = $2 AND t.kind = 'PROBE' AND t.state = 'DONE'
+      AND t.composed_revision = 0
     ORDER BY t.ordinal, t.shard_index, a.name";
+
+/// The revisions that the others are in: their parts may be gone.
+const COMPOSED: &str = "
+    SELECT a.* FROM artifacts a
+    WHERE a.project_id = $1 AND a.scan_id = $2 AND a.state = 'COMMITTED' AND a.revision > 0
+      AND a.name IN ('report.jsonl', 'hitlog.jsonl')
+      AND a.revision IN (SELECT t.composed_revision FROM tasks t
+        WHERE t.project_id = $1 AND t.scan_id = $2 AND t.kind = 'PROBE' AND t.state = 'DONE')";
 
 /// What a report is composed from.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,15 +80,12 @@ impl Store {
         let report = tasks::fenced_shared(&tx, project, lease).await?;
         artifacts::of_report(&report)?;
         let scan = results::visible(&tx, project, report.scan).await?;
-        let statement = tx.dialect().statement(PARTS, key(project, scan.id.0));
-        let files = artifact::Entity::find()
-            .from_raw_sql(statement)
-            .all(tx.conn())
-            .await?;
+        let own = files(&tx, PARTS, &scan).await?;
+        let composed = files(&tx, COMPOSED, &scan).await?;
         Ok(ReportParts {
             scan: scan.id,
             revision: report.revision,
-            parts: parts(&tx, project, files).await?,
+            parts: parts(&tx, project, scan.id, own, composed).await?,
             spec: scan.spec,
             eval_threshold: scan.effective_eval_threshold,
         })
@@ -206,47 +213,74 @@ async fn committed(
     rows.into_iter().map(rows::artifact_of).collect()
 }
 
-/// Files of the parts, in order, put together by their task.
+async fn files(tx: &Tx, sql: &str, scan: &Scan) -> Result<Vec<Artifact>> {
+    let statement = tx.dialect().statement(sql, key(&scan.project, scan.id.0));
+    let rows = artifact::Entity::find()
+        .from_raw_sql(statement)
+        .all(tx.conn())
+        .await?;
+    rows.into_iter().map(rows::artifact_of).collect()
+}
+
+/// Where each probe that is done is read from, in the scan's order: its own part, or the first
+/// revision of the report that has it.
 async fn parts(
     tx: &Tx,
     project: &ProjectId,
-    files: Vec<artifact::Model>,
+    scan: ScanId,
+    own: Vec<Artifact>,
+    composed: Vec<Artifact>,
 ) -> Result<Vec<ReportPart>> {
-    let mut hitlogs = HashMap::new();
-    let mut reports = Vec::new();
-    for row in files {
-        let file = rows::artifact_of(row)?;
+    let mut own = by_name(own, |file| file.task);
+    let composed = by_name(composed, |file| file.revision);
+    let mut parts = Vec::new();
+    for task in done(tx, project, scan).await? {
+        let files = match task.composed_revision {
+            0 => own.remove(&TaskId(task.id)),
+            revision => composed.get(&revision).cloned(),
+        };
+        let missing = || Fault::Corrupt(format!("task {} has no report", task.id));
+        let (report, hitlog) = files.unwrap_or_default();
+        parts.push(ReportPart {
+            probe: task.probe,
+            report: report.ok_or_else(missing)?,
+            hitlog,
+        });
+    }
+    Ok(parts)
+}
+
+type ReportAndHitlog = (Option<Artifact>, Option<Artifact>);
+
+/// Report and hitlog of each of them.
+fn by_name<K: Eq + Hash>(
+    files: impl IntoIterator<Item = Artifact>,
+    key: impl Fn(&Artifact) -> K,
+) -> HashMap<K, ReportAndHitlog> {
+    let mut found = HashMap::<K, ReportAndHitlog>::new();
+    for file in files {
+        let place = found.entry(key(&file)).or_default();
         match file.name {
-            ArtifactName::Report => reports.push(file),
-            ArtifactName::Hitlog => {
-                hitlogs.insert(file.task, file);
-            }
+            ArtifactName::Report => place.0 = Some(file),
+            ArtifactName::Hitlog => place.1 = Some(file),
             ArtifactName::Html | ArtifactName::Digest => {}
         }
     }
-    let probes = probes(tx, project, &reports).await?;
-    let parts = reports.into_iter().map(|report| ReportPart {
-        probe: probes.get(&report.task).cloned().unwrap_or_default(),
-        hitlog: hitlogs.remove(&report.task),
-        report,
-    });
-    Ok(parts.collect())
+    found
 }
 
-async fn probes(
-    tx: &Tx,
-    project: &ProjectId,
-    reports: &[Artifact],
-) -> Result<HashMap<TaskId, String>> {
-    let Some(first) = reports.first() else {
-        return Ok(HashMap::new());
-    };
-    let done = [TaskState::Done];
-    let tasks = tasks::of_scan(tx, project, first.scan, TaskKind::Probe, &done).await?;
-    Ok(tasks
-        .into_iter()
-        .map(|task| (task.id, task.probe))
-        .collect())
+/// Probes that are done, in the scan's order.
+async fn done(tx: &Tx, project: &ProjectId, scan: ScanId) -> Result<Vec<task::Model>> {
+    let tasks = task::Entity::find()
+        .filter(task::Column::ProjectId.eq(project.as_str()))
+        .filter(task::Column::ScanId.eq(scan.0))
+        .filter(task::Column::Kind.eq(TaskKind::Probe.as_str()))
+        .filter(task::Column::State.eq(TaskState::Done.as_str()))
+        .order_by_asc(task::Column::Ordinal)
+        .order_by_asc(task::Column::ShardIndex)
+        .all(tx.conn())
+        .await?;
+    Ok(tasks)
 }
 
 fn no_report(id: ScanId, revision: i32) -> aegis_mesh::Error {

@@ -35,7 +35,6 @@ pub(crate) async fn replace_labels(tx: &Tx, scan: &Scan) -> Result<()> {
 
 /// Removes what [`add`] added, in three statements; the scan's tasks must still be there. For the
 /// purge of a scan.
-#[allow(dead_code, reason = "the purge is not here yet")]
 pub(crate) async fn remove(tx: &Tx, scan: &Scan) -> Result<()> {
     remove_labels(tx, scan).await?;
     const PROBES: &str = "

@@ -6,6 +6,7 @@ use aegis_catalog::{
     domain::{
         check::{CheckOutcome, CheckState},
         custom_probe::{Validation, VersionState},
+        keeping::Sweep,
         task::{Directive, OutcomeKind},
     },
     store::{CheckGrant, CheckStatus, LeaseCall, NewCustomProbe, PluginCatalogue},
@@ -393,8 +394,9 @@ async fn a_trial_is_waited_for(world: &World) {
     assert_eq!(world.number("SELECT COUNT(*) FROM custom_probes").await, 0);
     world.expire().await;
     assert_eq!(status(world, id).await.state, CheckState::Done);
+    assert_eq!(world.sweep(&Sweep::Trials).await.counted("trials"), 0);
     world.sql("UPDATE checks SET give_up_at = 1", vec![]).await;
-    world.expire().await;
+    assert_eq!(world.sweep(&Sweep::Trials).await.counted("trials"), 1);
     let gone = world.store.await_check(&world.project, id, Duration::ZERO);
     assert_eq!(refused(gone.await), "NOT_FOUND/CHECK_NOT_FOUND");
 }

@@ -3,6 +3,7 @@
 use aegis_catalog::{
     domain::{
         custom_probe::{ClassKind, CustomClass, CustomProbe, Validation, VersionState},
+        keeping::Sweep,
         scan::CustomProbeVersion,
     },
     store::{CustomProbeRef, CustomProbeUpdate, NewCustomProbe},
@@ -13,6 +14,7 @@ use futures_util::future::join_all;
 
 use crate::{
     checks::{check, done, source},
+    keeping::purge,
     on_both,
     world::{World, new_scan, refused},
 };
@@ -30,6 +32,7 @@ on_both!(
     references_are_resolved_in_a_fixed_number_of_statements,
     lists_are_by_name_and_versions_newest_first,
     a_running_scan_reads_what_it_is_pinned_to_and_nothing_else,
+    a_source_that_nothing_uses_is_collected,
 );
 
 /// The n-th source.
@@ -422,4 +425,48 @@ async fn a_running_scan_reads_what_it_is_pinned_to_and_nothing_else(world: &Worl
     );
     world.done(&granted).await.unwrap();
     assert_eq!(refused(read(sha(1)).await), "ABORTED/LEASE_LOST");
+}
+
+async fn a_source_that_nothing_uses_is_collected(world: &World) {
+    let unused = Sweep::Sources(0);
+    let marked = async || {
+        // Announced before now.
+        world.sql("UPDATE sources SET touched_at = 1", vec![]).await;
+        world.sweep(&unused).await.counted("marked")
+    };
+    let probe = valid(world, "acme", 1).await;
+    assert_eq!(marked().await, 0);
+    let mut new = new_scan(1);
+    new.custom_probes = vec![CustomProbeVersion {
+        name: "acme".to_owned(),
+        version: probe.version,
+        sha256: sha(1),
+    }];
+    let scan = world.create_new(&new).await;
+    world.store.cancel(&world.project, scan, "").await.unwrap();
+    delete(world, "acme").await.unwrap();
+    // The scan is pinned to it, although it has ended.
+    assert_eq!(marked().await, 0);
+    purge(world, scan).await;
+    world.sql("UPDATE sources SET touched_at = 1", vec![]).await;
+    assert_eq!(world.would_sweep(&unused).await.counted("marked"), 1);
+    // Announced a moment ago: somebody is about to use it.
+    source(world, &sha(1)).await;
+    assert_eq!(
+        world
+            .sweep(&Sweep::Sources(3_600_000))
+            .await
+            .counted("marked"),
+        0
+    );
+    assert_eq!(marked().await, 1);
+    for table in ["sources", "custom_probe_versions", "checks"] {
+        let number = world.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        assert_eq!(number, 0, "{table}");
+    }
+    assert_eq!(world.number("SELECT COUNT(*) FROM garbage").await, 1);
+    // The same source again is another object, and the name goes on counting.
+    assert_eq!(valid(world, "acme", 1).await.version, probe.version + 1);
+    let same = "SELECT COUNT(*) FROM sources s JOIN garbage g ON g.object_key = s.object_key";
+    assert_eq!(world.number(same).await, 0);
 }

@@ -27,8 +27,10 @@ on_both!(
     of_two_imports_at_once_one_makes_the_scan,
     a_dry_run_keeps_nothing,
     a_scan_may_have_lost_its_report,
+    a_report_may_have_ended_before_its_first_probe,
     nothing_of_an_import_runs_here,
     a_deleted_scan_is_in_the_way_and_says_so,
+    a_purged_import_may_come_again,
     collected_rows_end_an_import,
     an_import_takes_its_number_of_statements,
 );
@@ -457,6 +459,21 @@ async fn a_scan_may_have_lost_its_report(world: &World) {
     assert_eq!(imported.warnings.len(), 1);
 }
 
+/// garak died as it started.
+async fn a_report_may_have_ended_before_its_first_probe(world: &World) {
+    let mut import = import(1);
+    let report = import.report.as_mut().unwrap();
+    report.probes.clear();
+    report.tally = Tally::default();
+    let imported = take_in(world, &mut import).await;
+    let scan = &imported.view.scan;
+    assert_eq!(scan.state, ScanState::Failed);
+    assert_eq!(
+        (scan.planned, scan.evaluated, scan.not_evaluated),
+        (1, 0, 1)
+    );
+}
+
 async fn nothing_of_an_import_runs_here(world: &World) {
     let mut import = import(2);
     take_in(world, &mut import).await;
@@ -493,6 +510,26 @@ async fn a_deleted_scan_is_in_the_way_and_says_so(world: &World) {
         refused(commit(world, &import).await),
         "FAILED_PRECONDITION/SCAN_DELETED"
     );
+}
+
+async fn a_purged_import_may_come_again(world: &World) {
+    let mut import = import(2);
+    take_in(world, &mut import).await;
+    let deleted = world.store.delete(&world.project, import.id).await;
+    assert!(deleted.unwrap().scan.purge_at.is_some());
+    crate::keeping::purge(world, import.id).await;
+    for table in [
+        "scans",
+        "tasks",
+        "artifacts",
+        "probe_results",
+        "scan_labels",
+        "scan_probes",
+    ] {
+        let rows = world.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        assert_eq!(rows, 0, "{table}");
+    }
+    take_in(world, &mut import).await;
 }
 
 async fn collected_rows_end_an_import(world: &World) {

@@ -3,7 +3,7 @@
 use crate::world::World;
 
 /// Each gives the number of rows that are wrong.
-const WRONG: [(&str, &str); 23] = [
+const WRONG: [(&str, &str); 25] = [
     (
         "a lane's calls in flight are not those of what runs",
         "SELECT COUNT(*) FROM lanes l WHERE l.in_flight <> (SELECT COALESCE(SUM(t.granted), 0)
@@ -40,20 +40,20 @@ const WRONG: [(&str, &str); 23] = [
     ),
     (
         "coverage is not what tasks say",
-        "SELECT COUNT(*) FROM scans s WHERE
+        "SELECT COUNT(*) FROM scans s WHERE s.purge_begun_at IS NULL AND (
          s.evaluated <> (SELECT COUNT(*) FROM tasks t
              WHERE t.scan_id = s.id AND t.kind = 'PROBE' AND t.state = 'DONE')
          OR s.not_evaluated <> (SELECT COUNT(*) FROM tasks t
              WHERE t.scan_id = s.id AND t.kind = 'PROBE' AND t.state IN ('FAILED', 'CANCELLED'))
          OR s.planned <> (SELECT COUNT(*) FROM tasks t
-             WHERE t.scan_id = s.id AND t.kind = 'PROBE')",
+             WHERE t.scan_id = s.id AND t.kind = 'PROBE'))",
     ),
     (
         "totals are not the sums of results",
-        "SELECT COUNT(*) FROM scans s WHERE
+        "SELECT COUNT(*) FROM scans s WHERE s.purge_begun_at IS NULL AND (
          s.passed <> (SELECT COALESCE(SUM(r.passed), 0) FROM probe_results r WHERE r.scan_id = s.id)
          OR s.failed <> (SELECT COALESCE(SUM(r.failed), 0) FROM probe_results r WHERE r.scan_id = s.id)
-         OR s.nones <> (SELECT COALESCE(SUM(r.nones), 0) FROM probe_results r WHERE r.scan_id = s.id)",
+         OR s.nones <> (SELECT COALESCE(SUM(r.nones), 0) FROM probe_results r WHERE r.scan_id = s.id))",
     ),
     (
         "a terminal scan has open tasks, or an open one has none",
@@ -61,11 +61,12 @@ const WRONG: [(&str, &str); 23] = [
          FROM tasks t WHERE t.scan_id = s.id AND t.state IN ('QUEUED', 'RUNNING'))",
     ),
     (
-        "a log has gaps",
-        "SELECT COUNT(*) FROM scans s WHERE s.last_sequence <> (SELECT COUNT(*)
-             FROM scan_events e WHERE e.scan_id = s.id)
+        "a log has gaps although it was not compacted",
+        "SELECT COUNT(*) FROM scans s WHERE s.purge_begun_at IS NULL AND (
+         s.last_sequence - s.compacted_sequence <> (SELECT COUNT(*)
+             FROM scan_events e WHERE e.scan_id = s.id AND e.sequence > s.compacted_sequence)
          OR s.last_sequence <> (SELECT COALESCE(MAX(e.sequence), 0)
-             FROM scan_events e WHERE e.scan_id = s.id)",
+             FROM scan_events e WHERE e.scan_id = s.id))",
     ),
     (
         "an event of an older epoch comes after one of a newer",
@@ -75,12 +76,29 @@ const WRONG: [(&str, &str); 23] = [
     ),
     (
         "a done task has not exactly one committed report, of its epoch",
-        // Of an imported scan there is the whole report alone.
-        "SELECT COUNT(*) FROM tasks t WHERE t.state = 'DONE' AND 1 <> (SELECT COUNT(*)
-         FROM artifacts a WHERE a.task_id = t.id AND a.name = 'report.jsonl'
-           AND a.state = 'COMMITTED' AND a.epoch = t.epoch)
-         AND NOT (t.kind = 'PROBE' AND EXISTS (SELECT 1 FROM scans s
-           WHERE s.id = t.scan_id AND s.imported))",
+        "SELECT COUNT(*) FROM tasks t JOIN scans s ON s.id = t.scan_id
+         WHERE s.purge_begun_at IS NULL AND t.state = 'DONE' AND t.composed_revision = 0
+           AND 1 <> (SELECT COUNT(*) FROM artifacts a
+             WHERE a.task_id = t.id AND a.name = 'report.jsonl' AND a.state = 'COMMITTED'
+               AND a.epoch = t.epoch)",
+    ),
+    (
+        "a done task is in a report that is not there",
+        "SELECT COUNT(*) FROM tasks t JOIN scans s ON s.id = t.scan_id
+         WHERE s.purge_begun_at IS NULL AND t.composed_revision > 0
+           AND NOT (s.imported AND s.report_ready_revision = 0)
+           AND 1 <> (SELECT COUNT(*) FROM artifacts a
+             WHERE a.scan_id = t.scan_id AND a.name = 'report.jsonl' AND a.state = 'COMMITTED'
+               AND a.revision = t.composed_revision)",
+    ),
+    (
+        "a scan that is being purged counts, or has a file that readers may see",
+        "SELECT COUNT(*) FROM scans s WHERE s.purge_begun_at IS NOT NULL AND (
+             s.purge_at IS NULL
+             OR EXISTS (SELECT 1 FROM probe_results r WHERE r.scan_id = s.id)
+             OR (NOT EXISTS (SELECT 1 FROM tasks t WHERE t.scan_id = s.id)
+                 AND EXISTS (SELECT 1 FROM artifacts a
+                     WHERE a.scan_id = s.id AND a.state <> 'DELETING')))",
     ),
     (
         "a committed file belongs to no done run",
@@ -113,7 +131,8 @@ const WRONG: [(&str, &str); 23] = [
     ),
     (
         "statistics of scans are not those that ended",
-        "SELECT COUNT(*) FROM (SELECT COUNT(*) AS ended FROM scans WHERE ended_at IS NOT NULL) r,
+        "SELECT COUNT(*) FROM (SELECT COUNT(*) AS ended FROM scans
+             WHERE ended_at IS NOT NULL AND purge_begun_at IS NULL) r,
          (SELECT COALESCE(SUM(scans_completed + scans_failed + scans_cancelled), 0) AS ended
              FROM (SELECT scans_completed, scans_failed, scans_cancelled FROM statistics_deltas
                  UNION ALL SELECT scans_completed, scans_failed, scans_cancelled
@@ -141,9 +160,11 @@ const WRONG: [(&str, &str); 23] = [
     ),
     (
         "a custom probe's newest version is missing, or not the newest",
-        "SELECT COUNT(*) FROM custom_probes p WHERE p.version <> (SELECT COALESCE(MAX(v.version), 0)
+        "SELECT COUNT(*) FROM custom_probes p WHERE p.deleted_at IS NULL AND (
+         p.version <> (SELECT COALESCE(MAX(v.version), 0)
              FROM custom_probe_versions v WHERE v.name = p.name)
-         OR p.version <> (SELECT COUNT(*) FROM custom_probe_versions v WHERE v.name = p.name)",
+         OR p.version - p.first_version + 1 <> (SELECT COUNT(*) FROM custom_probe_versions v
+             WHERE v.name = p.name AND v.version >= p.first_version))",
     ),
     (
         "a check has failed more often than it may",

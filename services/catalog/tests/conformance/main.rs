@@ -15,6 +15,8 @@ mod finish;
 mod history;
 mod imports;
 mod invariants;
+mod keeping;
+mod keeping_plans;
 mod lease;
 mod lists;
 mod located;

@@ -15,6 +15,7 @@ use aegis_proto::ids::ScanId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    keeping::purge,
     on_both,
     statistics_oracle::{Oracle, compare},
     world::{World, call, new_scan, outcome},
@@ -296,22 +297,6 @@ async fn done(world: &World, granted: &Granted, tally: &Tally) {
         done.artifacts.push(file.unwrap());
     }
     world.finish(&granted.lease, &done).await.unwrap();
-}
-
-/// As the purge does: what it counts is taken back, its rows are deleted.
-async fn purge(world: &World, id: ScanId) {
-    let retract = world.store.retract_statistics(&world.project, id);
-    retract.await.unwrap();
-    for sql in [
-        "DELETE FROM artifacts WHERE scan_id = $1",
-        "DELETE FROM scan_events WHERE scan_id = $1",
-        "DELETE FROM probe_results WHERE scan_id = $1",
-        "DELETE FROM task_runs WHERE task_id IN (SELECT id FROM tasks WHERE scan_id = $1)",
-        "DELETE FROM tasks WHERE scan_id = $1",
-        "DELETE FROM scans WHERE id = $1",
-    ] {
-        world.sql(sql, vec![id.0.into()]).await;
-    }
 }
 
 async fn purge_one(world: &World, dice: &mut StdRng, scans: &mut Vec<ScanId>) {

@@ -6,6 +6,7 @@ use aegis_catalog::{
     domain::{
         artifact::{ArtifactName, Checksum},
         event::LoggedEvent,
+        keeping::{Step, Sweep, Swept},
         lane::NewLane,
         policy::RetryPolicy,
         scan::{IdempotencyKey, NewScan, ScanView},
@@ -230,6 +231,37 @@ impl World {
     pub(crate) async fn expire(&self) -> u32 {
         let expire = self.store.expire(&self.project, &POLICY, 1_000);
         expire.await.unwrap()
+    }
+
+    /// Does all steps of this work; what it did.
+    pub(crate) async fn sweep(&self, sweep: &Sweep) -> Swept {
+        self.sweep_by(sweep, 2, false).await
+    }
+
+    /// What all steps of this work would do.
+    pub(crate) async fn would_sweep(&self, sweep: &Sweep) -> Swept {
+        self.sweep_by(sweep, 2, true).await
+    }
+
+    async fn sweep_by(&self, sweep: &Sweep, limit: u32, dry_run: bool) -> Swept {
+        let mut step = Step {
+            after: String::new(),
+            limit,
+            dry_run,
+        };
+        let mut all = Swept::default();
+        loop {
+            let swept = self.store.sweep(&self.project, sweep, &step).await;
+            let swept = swept.unwrap();
+            for (what, number) in &swept.counts {
+                all.count(what, *number);
+            }
+            all.details.extend(swept.details);
+            if swept.next.is_empty() {
+                return all;
+            }
+            step.after = swept.next;
+        }
     }
 
     /// Leases and does everything that there is, reports included; how many.

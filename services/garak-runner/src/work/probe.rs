@@ -156,6 +156,8 @@ fn tell(keeper: &Keeper, entry: &Entry<'_>, event: &JobEvent) {
     }
 }
 
+/// The report must be taken. A hitlog need not be: the artifact service makes a lost one again from
+/// the report.
 async fn hand_in(
     runner: &Runner,
     keeper: &Keeper,
@@ -165,21 +167,32 @@ async fn hand_in(
     let Some(report) = &result.report else {
         return Ok(Ending::retryable("PROBE_CRASHED", "garak left no report"));
     };
-    let mut files = vec![(report, "report.jsonl")];
-    files.extend(result.hitlog.as_ref().map(|hits| (hits, "hitlog.jsonl")));
-    let mut artifacts = Vec::new();
-    for (path, name) in files {
-        // A child runs other people's code: it may name no file but its own.
-        if path.parent() != Some(scratch) || path.is_symlink() {
-            return Ok(Ending::retryable(
-                "PROBE_CRASHED",
-                "garak's report is not where it belongs",
-            ));
-        }
-        let patience = runner.config().upload_patience();
-        match upload(runner.artifacts(), keeper.lease(), path, name, patience).await {
+    // A child runs other people's code: it may name no file but its own.
+    let is_elsewhere = |path: &Path| path.parent() != Some(scratch) || path.is_symlink();
+    if [Some(report), result.hitlog.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|path| is_elsewhere(path))
+    {
+        return Ok(Ending::retryable(
+            "PROBE_CRASHED",
+            "garak's report is not where it belongs",
+        ));
+    }
+    let patience = runner.config().upload_patience();
+    let send = |path, name| upload(runner.artifacts(), keeper.lease(), path, name, patience);
+    let mut artifacts = match send(report, "report.jsonl").await {
+        Ok(artifact) => vec![artifact],
+        Err(error) => return not_uploaded(&error),
+    };
+    if let Some(hitlog) = &result.hitlog {
+        match send(hitlog, "hitlog.jsonl").await {
             Ok(artifact) => artifacts.push(artifact),
-            Err(error) => return not_uploaded(&error),
+            Err(error) if is_lease_lost(&error) => return Err(Interrupt::LeaseLost),
+            Err(error) => tracing::warn!(
+                reason = error.reason(),
+                "a hitlog was not taken; it is made again from its report"
+            ),
         }
     }
     Ok(Ending::done(artifacts))

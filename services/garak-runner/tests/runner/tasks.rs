@@ -1,6 +1,7 @@
 //! A runner with real garak, from lease to finish, and all that may come between.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::Ordering::SeqCst,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use crate::support::{
     Answer, Bench, FakeTarget, eventually, files_below, is_gone, kill, parent_of, probe_task,
     report_task,
 };
+use aegis_mesh::Error;
 use aegis_proto::internal::{
     runner::v1::{DrainRequest, get_status_response::State},
     task::v1::{LeasedTask, Outcome, leased_task::Work},
@@ -19,6 +21,15 @@ const KEY: &str = "sk-do-not-tell-0123456789";
 
 fn quick() -> LeasedTask {
     probe_task(json!({"target": {"type": "test.Blank"}, "generations": 1}))
+}
+
+/// A task whose probe hits something.
+fn with_hits() -> LeasedTask {
+    let mut task = quick();
+    if let Some(Work::Probe(probe)) = &mut task.work {
+        probe.detectors = vec!["always.Fail".to_owned()];
+    }
+    task
 }
 
 fn hanging(target: &FakeTarget) -> LeasedTask {
@@ -122,6 +133,54 @@ async fn a_probe_and_then_a_report_are_made() {
     assert!(page.contains("<html") && page.contains("</html>"));
 
     bench.scratch_is_empty().await;
+    bench.stop().await;
+}
+
+/// All that a hitlog says is in the report: a task without it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hitlog_that_is_not_taken_fails_nothing() {
+    let bench = Bench::start(|config| config.upload_patience_seconds = 1, &[]).await;
+    let refuse = |name, error| {
+        bench.fakes.refusals.store(0, SeqCst);
+        bench.fakes.forget_uploads();
+        bench.fakes.push(with_hits());
+        let refused = BTreeMap::from([(name, error)]);
+        *bench.fakes.refused_uploads.lock().unwrap() = refused;
+    };
+    let down = || Error::unavailable("DOWN", "not now", Duration::from_millis(10));
+    let malformed = Error::invalid_argument("REPORT_MALFORMED", "line 1");
+    for (n, error) in [malformed, down()].into_iter().enumerate() {
+        refuse("hitlog.jsonl", error);
+        let outcome = bench.fakes.finish(n).await.outcome.unwrap();
+        assert_eq!(outcome.outcome(), Outcome::Done, "{outcome:?}");
+        assert_eq!(outcome.artifact_ids, ["artifact-report.jsonl"]);
+        let refusals = bench.fakes.refusals.load(SeqCst);
+        assert!(
+            if n == 0 { refusals == 1 } else { refusals > 1 },
+            "{n}: {refusals}"
+        );
+    }
+    // The report itself is another matter, and so is the lease.
+    refuse("report.jsonl", down());
+    let failed = (Outcome::FailedRetryable, "UPLOAD_FAILED".to_owned());
+    assert_eq!(bench.fakes.outcome(2).await, failed);
+    refuse(
+        "hitlog.jsonl",
+        Error::aborted("LEASE_LOST", "the lease is lost"),
+    );
+    eventually("the hitlog is refused", async || {
+        (bench.fakes.refusals.load(SeqCst) > 0).then_some(())
+    })
+    .await;
+    bench.fakes.refused_uploads.lock().unwrap().clear();
+    bench.fakes.forget_uploads();
+    bench.fakes.push(with_hits());
+    let outcome = bench.fakes.finish(3).await.outcome.unwrap();
+    let both = ["artifact-report.jsonl", "artifact-hitlog.jsonl"];
+    assert_eq!(
+        outcome.artifact_ids, both,
+        "of the task after it: of a lost one not a word"
+    );
     bench.stop().await;
 }
 

@@ -103,7 +103,9 @@ impl Downloads {
         headers: &HeaderMap,
         head: bool,
     ) -> Result<Response, Failure> {
+        // A link is signed for GET alone.
         if name.redirect
+            && !head
             && let Some(redirect) = self.redirect(&principal, &name).await?
         {
             return Ok(redirect);

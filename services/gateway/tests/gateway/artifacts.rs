@@ -130,6 +130,11 @@ async fn head_says_what_get_would() {
     );
     assert_eq!(header(head.headers(), "etag"), etag());
     assert!(head.bytes().await.unwrap().is_empty());
+    // A link to the store would be one for GET.
+    let url = format!("{REPORT}?redirect=true");
+    let head = world.request("HEAD", &url).send().await.unwrap();
+    assert_eq!(head.status(), 200);
+    assert_eq!(header(head.headers(), "etag"), etag());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod check;
 mod convert;
 mod custom_probe;
+mod job;
 mod plugin;
 mod scan;
 mod task;
@@ -13,6 +14,7 @@ use aegis_mesh::Error;
 use tonic::Status;
 
 pub(crate) use custom_probe::CustomProbeApi;
+pub(crate) use job::JobApi;
 pub(crate) use plugin::PluginApi;
 pub(crate) use scan::ScanApi;
 pub(crate) use task::{TaskApi, TaskPolicy};

@@ -1,34 +1,44 @@
 //! What a report is composed from.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use aegis_mesh::Result;
 use aegis_proto::ids::ArtifactId;
-use aegis_report::{Index, IndexError, Limits, Options, Part, ReadRange, ScanIdentity, Selection};
+use aegis_report::index::ProbeEntry;
+use aegis_report::{Index, IndexHeader, Limits, Options, Part, ReadRange, ScanIdentity, Selection};
 use serde_json::json;
 
 use crate::domain::fault;
 use crate::domain::name::report_prefix;
 use crate::domain::registry::{ReportPart, ReportParts, StoredArtifact};
-use crate::domain::source::{Blocking, carried};
+use crate::domain::repair::read_index;
+use crate::domain::source::Blocking;
 
 /// The parts of a report, in the scan's order.
 pub(super) struct Inputs {
     pub(super) identity: ScanIdentity,
     pub(super) options: Options,
-    reports: Vec<Share>,
-    pub(super) hitlogs: Vec<Share>,
+    pub(super) shares: Vec<Share>,
 }
 
-/// Probes that follow each other and lie in one artifact.
+/// Probes that follow each other and lie in one report.
 pub(super) struct Share {
-    pub(super) artifact: StoredArtifact,
+    pub(super) report: StoredArtifact,
+    /// Of the run that left the report; `None` when nothing was hit, or it was not taken.
+    pub(super) hitlog: Option<StoredArtifact>,
     probes: Vec<String>,
+    /// What the report's index says, once it was opened.
+    has_hits: bool,
 }
 
 impl Share {
     pub(super) fn selection(&self) -> Selection<'_> {
         Selection::Only(&self.probes)
+    }
+
+    /// Whether there is a hitlog, or should be one.
+    pub(super) fn may_have_hits(&self) -> bool {
+        self.hitlog.is_some() || self.has_hits
     }
 }
 
@@ -47,25 +57,33 @@ impl Inputs {
                 eval_threshold: parts.eval_threshold,
                 limits: Limits::default(),
             },
-            reports: shares(&parts.parts, |part| Some(&part.report)),
-            hitlogs: shares(&parts.parts, |part| part.hitlog.as_ref()),
+            shares: shares(&parts.parts),
         }
     }
 
     /// Each report once: several probes may lie in the composed report of an older revision.
     pub(super) fn distinct_reports(&self) -> impl Iterator<Item = &StoredArtifact> {
         let reports: HashMap<_, _> = self
-            .reports
+            .shares
             .iter()
-            .map(|share| (share.artifact.id, &share.artifact))
+            .map(|share| (share.report.id, &share.report))
             .collect();
         reports.into_values()
+    }
+
+    /// Notes which parts have hits: by report, the probes that have.
+    pub(super) fn note_hits(&mut self, hit: &HashMap<ArtifactId, HashSet<String>>) {
+        for share in &mut self.shares {
+            let hit = hit.get(&share.report.id);
+            let is_hit = |probe| hit.is_some_and(|hit| hit.contains(probe));
+            share.has_hits = share.probes.iter().any(is_hit);
+        }
     }
 
     /// The index of each report. Blocks.
     pub(super) fn indexes(&self, source: &Blocking) -> Result<HashMap<ArtifactId, Index>> {
         self.distinct_reports()
-            .map(|report| Ok((report.id, index(source, report)?)))
+            .map(|report| Ok((report.id, read_index(source, report)?)))
             .collect()
     }
 
@@ -77,24 +95,28 @@ impl Inputs {
         work: impl FnOnce(&mut [Part<'_>]) -> Result<T>,
     ) -> Result<T> {
         let mut sources: Vec<_> = self
-            .reports
+            .shares
             .iter()
-            .map(|share| source.ranges(&share.artifact))
+            .map(|share| source.ranges(&share.report))
             .collect();
-        let parts = sources
-            .iter_mut()
-            .zip(&self.reports)
-            .map(|(source, share)| {
-                let missing = || fault::corrupt(&share.artifact, "its index is missing");
-                let index = indexes.get(&share.artifact.id).ok_or_else(missing)?;
-                Ok(Part {
-                    index,
-                    probes: wanted(share, index)?,
-                    source: source as &mut dyn ReadRange,
-                })
-            });
+        let parts = sources.iter_mut().zip(&self.shares).map(|(source, share)| {
+            let missing = || fault::corrupt(&share.report, "its index is missing");
+            let index = indexes.get(&share.report.id).ok_or_else(missing)?;
+            Ok(Part {
+                index,
+                probes: wanted(share, index)?,
+                source: source as &mut dyn ReadRange,
+            })
+        });
         work(&mut parts.collect::<Result<Vec<_>>>()?)
     }
+}
+
+/// The probes of a report that have hits, or may have: an old index does not say so.
+pub(super) fn with_hits(header: IndexHeader) -> HashSet<String> {
+    let may_have_hits = |entry: &ProbeEntry| entry.classes.is_none_or(|classes| classes.hits > 0);
+    let entries = header.probes.into_iter().filter(may_have_hits);
+    entries.map(|entry| entry.name).collect()
 }
 
 /// All of a report, if that is what is wanted: lines that are of no probe come along then.
@@ -106,7 +128,7 @@ fn wanted<'a>(share: &'a Share, index: &Index) -> Result<Selection<'a>> {
         .any(|probe| header.probe(probe).is_err())
     {
         return Err(fault::corrupt(
-            &share.artifact,
+            &share.report,
             "it has not the probe that it should have",
         ));
     }
@@ -118,28 +140,23 @@ fn wanted<'a>(share: &'a Share, index: &Index) -> Result<Selection<'a>> {
     })
 }
 
-fn index(source: &Blocking, report: &StoredArtifact) -> Result<Index> {
-    let bytes = source.index(report).map_err(carried)?;
-    Index::read_from(bytes).map_err(|error| match error {
-        IndexError::Io(error) if error.kind() == std::io::ErrorKind::Other => carried(error),
-        _ => fault::corrupt(report, "its index cannot be read"),
-    })
-}
-
-fn shares<'p>(
-    parts: &'p [ReportPart],
-    artifact: impl Fn(&'p ReportPart) -> Option<&'p StoredArtifact>,
-) -> Vec<Share> {
+fn shares(parts: &[ReportPart]) -> Vec<Share> {
+    // Of a composed report some probes may have been asked for with their hitlog, others without.
+    let mut hitlogs = HashMap::new();
+    for part in parts {
+        if let Some(hitlog) = &part.hitlog {
+            hitlogs.insert(part.report.id, hitlog);
+        }
+    }
     let mut shares: Vec<Share> = Vec::new();
     for part in parts {
-        let Some(artifact) = artifact(part) else {
-            continue;
-        };
         match shares.last_mut() {
-            Some(last) if last.artifact.id == artifact.id => last.probes.push(part.probe.clone()),
+            Some(last) if last.report.id == part.report.id => last.probes.push(part.probe.clone()),
             _ => shares.push(Share {
-                artifact: artifact.clone(),
+                report: part.report.clone(),
+                hitlog: hitlogs.get(&part.report.id).copied().cloned(),
                 probes: vec![part.probe.clone()],
+                has_hits: false,
             }),
         }
     }

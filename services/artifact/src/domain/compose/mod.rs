@@ -1,25 +1,27 @@
 //! Composes a scan's report from its committed parts. Bytes do not travel: a runner gets the
 //! skeleton only, and gives the digest back.
 
+mod hitlogs;
 mod inputs;
-mod output;
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{Error, Result, TaskHandle};
 use aegis_proto::ids::{ArtifactId, ProjectId};
-use aegis_report::{ComposeError, Grades, HitlogPart, Limits, compose, hitlog};
+use aegis_report::{ComposeError, Grades, Limits, compose};
 use bytes::Bytes;
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use self::inputs::Inputs;
-use self::output::ChunkWriter;
-pub(super) use self::output::HashedFile;
+use self::hitlogs::write_hitlog;
+use self::inputs::{Inputs, Share, with_hits};
 use super::deposit::{Sealed, deposit, write_index};
+use super::indexes::Indexes;
 use super::name::ArtifactName;
+use super::output::{ChunkWriter, HashedFile};
 use super::registry::{Lease, Registry, ReportTally, StoredArtifact};
 use super::scratch::Scratch;
 use super::source::{Blocking, Waiting, carried};
@@ -27,12 +29,15 @@ use crate::store::ObjectStore;
 
 /// Chunks of a skeleton that may wait for the runner.
 const QUEUE: usize = 4;
+/// Indexes that are opened at once.
+const OPENED_TOGETHER: usize = 4;
 
 /// Composes reports.
 pub struct Composer {
     registry: Arc<dyn Registry>,
     store: Arc<dyn ObjectStore>,
     scratch: Scratch,
+    indexes: Indexes,
     limits: ComposeLimits,
     running: Arc<Semaphore>,
 }
@@ -44,6 +49,8 @@ pub struct ComposeLimits {
     pub max_running: usize,
     /// Bytes of the indexes of one report's parts, which are in memory together.
     pub max_index_bytes: u64,
+    /// Bytes of a part's hitlog that is made again.
+    pub max_hitlog_bytes: u64,
 }
 
 impl Composer {
@@ -52,6 +59,7 @@ impl Composer {
         registry: Arc<dyn Registry>,
         store: Arc<dyn ObjectStore>,
         scratch: Scratch,
+        indexes: Indexes,
         limits: ComposeLimits,
     ) -> Self {
         let running = Arc::new(Semaphore::new(limits.max_running));
@@ -59,6 +67,7 @@ impl Composer {
             registry,
             store,
             scratch,
+            indexes,
             limits,
             running,
         }
@@ -90,7 +99,8 @@ impl Composer {
         Ok(follow(chunks, work, waiting))
     }
 
-    /// Composes report.jsonl, and hitlog.jsonl if anything was hit, and leaves them uploaded.
+    /// Composes report.jsonl, and hitlog.jsonl if anything was hit, and leaves them uploaded. A part
+    /// may lack its hitlog: what it said is in the part's report.
     /// What an earlier call with this lease left stays.
     ///
     /// # Errors
@@ -113,20 +123,33 @@ impl Composer {
 
     async fn inputs(&self, project: &ProjectId, lease: &Lease) -> Result<Inputs> {
         let parts = self.registry.report_parts(project, lease).await?;
-        let inputs = Inputs::new(parts);
-        let mut bytes = 0;
-        for report in inputs.distinct_reports() {
-            bytes += self.store.stat(&report.key.index()).await?.unwrap_or(0);
+        let mut inputs = Inputs::new(parts);
+        let opening: Vec<_> = inputs
+            .distinct_reports()
+            .map(|report| self.look_at(report, inputs.options.eval_threshold))
+            .collect();
+        let mut opened = stream::iter(opening).buffer_unordered(OPENED_TOGETHER);
+        let (mut bytes, mut hit) = (0, HashMap::new());
+        while let Some((report, index_bytes, probes)) = opened.try_next().await? {
+            bytes += index_bytes;
+            if bytes > self.limits.max_index_bytes {
+                return Err(too_large(self.limits.max_index_bytes));
+            }
+            hit.insert(report, probes);
         }
-        let limit = self.limits.max_index_bytes;
-        if bytes > limit {
-            let message = format!("the indexes of the parts are {bytes} bytes, {limit} at most");
-            return Err(Error::resource_exhausted("REPORT_TOO_LARGE", message)
-                .with("size_bytes", bytes)
-                .with("limit", limit)
-                .hint("raise max_compose_index_bytes of the artifact service"));
-        }
+        drop(opened);
+        inputs.note_hits(&hit);
         Ok(inputs)
+    }
+
+    /// A report, the bytes of its index, and its probes that have hits.
+    async fn look_at(
+        &self,
+        report: &StoredArtifact,
+        eval_threshold: f64,
+    ) -> Result<(ArtifactId, u64, HashSet<String>)> {
+        let header = self.indexes.open(report, eval_threshold).await?;
+        Ok((report.id, header.index_bytes(), with_hits(header)))
     }
 
     async fn digest(
@@ -192,14 +215,15 @@ impl Composer {
         lease: &Lease,
         inputs: &Arc<Inputs>,
     ) -> Result<Option<ArtifactId>> {
-        if inputs.hitlogs.is_empty() {
+        if !inputs.shares.iter().any(Share::may_have_hits) {
             return Ok(None);
         }
         let _turn = self.turn().await?;
         let (source, _waiting) = Blocking::new(Arc::clone(&self.store));
         let (scratch, inputs) = (self.scratch.clone(), Arc::clone(inputs));
+        let limits = self.limits;
         let work = blocking("compose-hitlog", move || {
-            write_hitlog(&source, &scratch, &inputs)
+            write_hitlog(&source, &scratch, &inputs, limits)
         });
         let Some(mut sealed) = work.await?? else {
             return Ok(None);
@@ -244,7 +268,7 @@ fn write_report(
     }
     let digest = read_whole(source, digest).map_err(carried)?;
     let grades = Grades::parse(&digest).map_err(|_| not_a_digest())?;
-    let mut out = HashedFile::create(scratch).map_err(carried)?;
+    let mut out = HashedFile::create(scratch, u64::MAX).map_err(carried)?;
     let indexes = inputs.indexes(source)?;
     let summary = inputs.with_parts(source, &indexes, |parts| {
         let Inputs {
@@ -264,35 +288,6 @@ fn write_report(
         index: Some(index),
         content: Some(content),
     })
-}
-
-fn write_hitlog(source: &Blocking, scratch: &Scratch, inputs: &Inputs) -> Result<Option<Sealed>> {
-    let mut out = HashedFile::create(scratch).map_err(carried)?;
-    let sources = inputs
-        .hitlogs
-        .iter()
-        .map(|hitlog| source.verified(&hitlog.artifact));
-    let mut sources = sources.collect::<io::Result<Vec<_>>>().map_err(carried)?;
-    let mut parts: Vec<_> = sources
-        .iter_mut()
-        .zip(&inputs.hitlogs)
-        .map(|(source, hitlog)| HitlogPart {
-            source,
-            probes: hitlog.selection(),
-        })
-        .collect();
-    let run_id = &inputs.identity.run_id;
-    let summary = hitlog::compose_hitlog(&mut parts, run_id, Limits::default(), &mut out);
-    if summary.map_err(fault_of)?.total() == 0 {
-        return Ok(None);
-    }
-    let (checksum, content) = out.finish().map_err(carried)?;
-    Ok(Some(Sealed {
-        checksum,
-        tally: None,
-        index: None,
-        content: Some(content),
-    }))
 }
 
 fn read_whole(source: &Blocking, artifact: &StoredArtifact) -> io::Result<Vec<u8>> {
@@ -323,7 +318,7 @@ fn follow(
 }
 
 /// Why a report could not be composed, as a runner learns it.
-fn fault_of(error: ComposeError) -> Error {
+pub(super) fn fault_of(error: ComposeError) -> Error {
     let message = error.to_string();
     match error {
         ComposeError::Io(error) => carried(error),
@@ -339,6 +334,13 @@ fn fault_of(error: ComposeError) -> Error {
             Error::data_loss("ARTIFACT_CORRUPT", message)
         }
     }
+}
+
+fn too_large(limit: u64) -> Error {
+    let message = format!("the indexes of the parts are more than {limit} bytes");
+    Error::resource_exhausted("REPORT_TOO_LARGE", message)
+        .with("limit", limit)
+        .hint("raise max_compose_index_bytes of the artifact service")
 }
 
 fn not_a_digest() -> Error {

@@ -161,6 +161,8 @@ impl Intake {
         if open.hasher.size() + data.len() as u64 > self.max_bytes {
             return Err(too_large(self.max_bytes).with("file", open.what));
         }
+        let size = open.hasher.size() + data.len() as u64;
+        open.name.reserve(size).map_err(fault::scratch)?;
         open.file.write_all(data).map_err(fault::scratch)?;
         open.hasher.update(data);
         open.parse(data, &mut self.received.warnings)

@@ -22,10 +22,10 @@ use self::intake::{Intake, Received, Written};
 pub use self::rows::{
     Commit, ImportHeader, ImportRows, Imported, ImportedFile, ImportedReport, StagedImport,
 };
-use super::compose::HashedFile;
 use super::deposit::{Sealed, store_bytes, write_index};
 use super::fault;
 use super::name::ArtifactName;
+use super::output::HashedFile;
 use super::scratch::Scratch;
 use super::source::carried;
 use super::upload::{UploadLimits, Uploads};
@@ -133,7 +133,9 @@ impl Imports {
             while let Some(part) = queued.blocking_recv() {
                 match part {
                     Some(part) => intake.take(part)?,
-                    None => return prepare(&header, &scratch, intake.finish()?).map(Some),
+                    None => {
+                        return prepare(&header, &scratch, max_bytes, intake.finish()?).map(Some);
+                    }
                 }
             }
             // Nobody waits any more.
@@ -210,7 +212,12 @@ fn scan_id(header: &ImportHeader, report: Option<&ImportedReport>) -> Result<Sca
 }
 
 /// What follows the last byte. Blocks.
-fn prepare(header: &ImportHeader, scratch: &Scratch, received: Received) -> Result<Prepared> {
+fn prepare(
+    header: &ImportHeader,
+    scratch: &Scratch,
+    max_bytes: u64,
+    received: Received,
+) -> Result<Prepared> {
     let Received {
         report,
         hitlog,
@@ -232,7 +239,14 @@ fn prepare(header: &ImportHeader, scratch: &Scratch, received: Received) -> Resu
         index = Some(write_index(scratch, &summary.index)?);
         if hitlog.is_none() {
             let threshold = facts.eval_threshold;
-            hitlog = rebuilt(scratch, &report, &summary, threshold, &mut warnings)?;
+            hitlog = rebuilt(
+                scratch,
+                max_bytes,
+                &report,
+                &summary,
+                threshold,
+                &mut warnings,
+            )?;
         }
     }
     let report = Sealed {
@@ -258,12 +272,13 @@ fn prepare(header: &ImportHeader, scratch: &Scratch, received: Received) -> Resu
 /// The hitlog that is lost, made again; `None` when nothing was hit.
 fn rebuilt(
     scratch: &Scratch,
+    max_bytes: u64,
     report: &Written,
     summary: &Summary,
     eval_threshold: f64,
     warnings: &mut Vec<String>,
 ) -> Result<Option<Sealed>> {
-    let mut out = HashedFile::create(scratch).map_err(fault::scratch)?;
+    let mut out = HashedFile::create(scratch, max_bytes).map_err(fault::scratch)?;
     let mut source = SeekSource(&report.file);
     let made = rebuild_hitlog(
         &summary.index,

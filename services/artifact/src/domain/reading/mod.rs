@@ -24,6 +24,7 @@ use self::budget::Budget;
 use self::filling::Filling;
 use self::open::Files;
 use self::walk::Walk;
+use super::indexes::Indexes;
 use super::registry::{Registry, Source};
 use crate::store::ObjectStore;
 
@@ -52,10 +53,10 @@ pub struct Reports {
 
 impl Reports {
     /// Over these rows and bytes.
-    pub fn new(registry: Arc<dyn Registry>, store: Arc<dyn ObjectStore>) -> Self {
+    pub fn new(registry: Arc<dyn Registry>, store: Arc<dyn ObjectStore>, indexes: Indexes) -> Self {
         Self {
             registry,
-            files: Files::new(store),
+            files: Files::new(store, indexes),
         }
     }
 

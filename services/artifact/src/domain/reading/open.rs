@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use aegis_mesh::{Error, Result};
 use aegis_report::Record;
-use aegis_report::index::{
-    FIRST_READ_BYTES, IndexError, IndexHeader, ProbeEntry, ReadPlan, parse_records,
-};
+use aegis_report::index::{IndexHeader, ProbeEntry, ReadPlan, parse_records};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::domain::fault;
+use crate::domain::indexes::Indexes;
 use crate::domain::key::ObjectKey;
 use crate::domain::registry::{Source, StoredArtifact};
 use crate::store::{ObjectStore, StoreError, read_range};
@@ -22,6 +21,7 @@ pub(super) const CONCURRENT_READS: usize = 16;
 #[derive(Clone)]
 pub(super) struct Files {
     store: Arc<dyn ObjectStore>,
+    indexes: Indexes,
 }
 
 /// A report whose index was opened.
@@ -43,25 +43,15 @@ impl Opened {
 }
 
 impl Files {
-    pub(super) fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+    pub(super) fn new(store: Arc<dyn ObjectStore>, indexes: Indexes) -> Self {
+        Self { store, indexes }
     }
 
     /// Opens a report's index: reads its header alone.
     pub(super) async fn open(&self, source: Source) -> Result<Opened> {
-        let report = &source.report;
-        let key = report.key.index();
-        let size = self.store.stat(&key).await?;
-        let size = size.ok_or_else(|| fault::corrupt(report, "its index is missing"))?;
-        let first = size.min(FIRST_READ_BYTES as u64);
-        let mut start = self.read(report, &key, 0..first).await?;
-        if let Err(IndexError::Incomplete { needed }) = IndexHeader::parse(&start) {
-            start.extend(self.read(report, &key, first..needed as u64).await?);
-        }
-        let header = IndexHeader::parse(&start)
-            .map_err(|_| fault::corrupt(report, "its index cannot be read"))?;
+        let header = self.indexes.open(&source.report, source.eval_threshold);
         Ok(Opened {
-            header: Arc::new(header),
+            header: Arc::new(header.await?),
             source: Arc::new(source),
         })
     }

@@ -99,6 +99,10 @@ impl Intake {
     /// See [`Fault`].
     pub(super) fn take(&mut self, chunk: &Chunk) -> Result<(), Fault> {
         self.check(chunk)?;
+        let end = self.size() + chunk.data.len() as u64;
+        self.name
+            .reserve(end)
+            .map_err(|e| Fault::Retry(fault::scratch(e)))?;
         // At its place, so that a repeat after half a write overwrites that half.
         self.file
             .write_all_at(&chunk.data, self.size())

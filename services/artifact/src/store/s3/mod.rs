@@ -193,6 +193,7 @@ impl S3Store {
                         Some(Object {
                             key: ObjectKey::parse(&entry.name).ok()?,
                             size: entry.size?,
+                            modified: entry.last_modified.map(Into::into),
                         })
                     })
                     .collect(),

@@ -28,6 +28,8 @@ struct Reading {
     /// Of the first answer: what comes later must be of the same object.
     etag: Option<String>,
     body: Option<Body>,
+    /// Where the answer ends by its own words.
+    promised: u64,
     /// Bytes that came and were not handed on.
     rest: Bytes,
     /// Pauses before further tries, since bytes came last.
@@ -46,6 +48,7 @@ pub(super) async fn open(store: &S3Store, key: S3Key, range: Range<u64>) -> Resu
         left: range,
         etag: None,
         body: None,
+        promised: 0,
         rest: Bytes::new(),
         pauses: pauses().build(),
     };
@@ -65,6 +68,10 @@ impl Reading {
                 Ok(Some(bytes)) => {
                     self.rest = bytes;
                     self.pauses = pauses().build();
+                }
+                Ok(None) if self.left.start < self.promised => {
+                    let what = "the store sends fewer bytes than it says";
+                    self.again(Fault::new(Kind::Passing, what)).await?;
                 }
                 Ok(None) => return Err(StoreError::EndsEarly),
                 Err(fault) => self.again(fault).await?,
@@ -123,11 +130,12 @@ impl Reading {
         .await?;
         let header = |name| answer.headers().get(name).and_then(|v| v.to_str().ok());
         // A server that sends the whole object instead would be read from the wrong place.
-        let asked = format!("bytes {}-", left.start);
-        if !header("content-range").is_some_and(|range| range.starts_with(&asked)) {
+        let Some(promised) = header("content-range").and_then(|range| end_of(range, left.start))
+        else {
             let what = "the store sends another range than it was asked for";
             return Err(Fault::new(Kind::Lasting, what));
-        }
+        };
+        self.promised = promised;
         self.etag = header("etag").map(ToOwned::to_owned);
         let (body, _) = answer.into_boxed_stream().map_err(|_| {
             Fault::new(
@@ -138,4 +146,12 @@ impl Reading {
         self.body = Some(body);
         Ok(())
     }
+}
+
+/// Where `bytes START-LAST/SIZE` ends, if it begins where it should.
+fn end_of(range: &str, start: u64) -> Option<u64> {
+    let (first, rest) = range.strip_prefix("bytes ")?.split_once('-')?;
+    let (last, _size) = rest.split_once('/')?;
+    let last: u64 = last.parse().ok()?;
+    (first.parse() == Ok(start)).then(|| last.saturating_add(1))
 }

@@ -33,10 +33,9 @@ pub(super) async fn put(store: &S3Store, key: &S3Key, file: &Path, known: &Check
         return Err(changed());
     }
     match reader.is_one_part() {
-        true => put_whole(store, key, reader, known).await?,
-        false => put_parts(store, key, reader, known).await?,
+        true => put_whole(store, key, reader, known).await,
+        false => put_parts(store, key, reader, known).await,
     }
-    verify(store, key, known).await
 }
 
 async fn put_whole(store: &S3Store, key: &S3Key, reader: Reader, known: &Checksum) -> Result<()> {
@@ -57,13 +56,19 @@ async fn put_whole(store: &S3Store, key: &S3Key, reader: Reader, known: &Checksu
         PutObject::builder().inner(whole).build().send().await?;
         Ok(())
     });
-    Ok(sent.await?)
+    sent.await?;
+    verify(store, key, known).await
 }
 
 async fn put_parts(store: &S3Store, key: &S3Key, reader: Reader, known: &Checksum) -> Result<()> {
     let upload = begin(store, key, known).await?;
     let aborter = AbortOnDrop::new(store, key, upload.as_str());
-    let sent = send_and_complete(store, key, &upload, reader, known).await;
+    let sent = async {
+        send_and_complete(store, key, &upload, reader, known).await?;
+        verify(store, key, known).await
+    };
+    // Also one that the store called completed, if there is no object.
+    let sent = sent.await;
     match sent {
         Ok(()) => aborter.completed(),
         Err(_) => aborter.abort().await,

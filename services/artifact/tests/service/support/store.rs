@@ -3,17 +3,20 @@
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use aegis_artifact::domain::key::ObjectKey;
 use aegis_artifact::store::{ByteStream, LocalStore, Object, ObjectStore, Result, StoreError};
 use async_trait::async_trait;
+use tokio::sync::RwLock;
 
 #[derive(Clone)]
 pub(crate) struct Watched {
     store: LocalStore,
     read: Arc<AtomicU64>,
     full: Arc<AtomicBool>,
+    gate: Arc<RwLock<()>>,
+    waiting: Arc<AtomicUsize>,
 }
 
 impl Watched {
@@ -22,12 +25,24 @@ impl Watched {
             store,
             read: Arc::default(),
             full: Arc::default(),
+            gate: Arc::default(),
+            waiting: Arc::default(),
         }
     }
 
     /// From now on there is no room, or there is again.
     pub(crate) fn set_full(&self, full: bool) {
         self.full.store(full, Ordering::SeqCst);
+    }
+
+    /// No report or hitlog is read as long as the answer is held.
+    pub(crate) async fn close(&self) -> impl Sized + use<> {
+        Arc::clone(&self.gate).write_owned().await
+    }
+
+    /// How many reads are held up.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
     }
 
     /// Bytes that were asked for since the last question.
@@ -48,6 +63,11 @@ impl ObjectStore for Watched {
     async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<ByteStream> {
         self.read
             .fetch_add(range.end - range.start, Ordering::SeqCst);
+        if !key.as_str().ends_with(".index") {
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            let _open = self.gate.read().await;
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
         self.store.read(key, range).await
     }
 

@@ -1,4 +1,4 @@
-//! Leases of checks that ran out are taken back, and trials forgotten. Any replica, any time.
+//! Leases of checks that ran out are taken back. Any replica, any time.
 
 use aegis_proto::ids::ProjectId;
 use sea_orm::FromQueryResult;
@@ -25,14 +25,6 @@ const STILL_EXPIRED: &str = "
     WHERE project_id = $1 AND id = $2 AND state = 'RUNNING' AND lease_expires_at < {now}
     {lock}";
 
-/// A trial's answer is kept for an hour, so that who lost the answer may ask again.
-const FORGET: &str = "
-    DELETE FROM checks WHERE project_id = $1 AND id IN (
-        SELECT id FROM checks
-        WHERE project_id = $1 AND version IS NULL AND give_up_at < {now} - 3600000
-          AND state <> 'RUNNING'
-        ORDER BY give_up_at LIMIT 100)";
-
 impl Store {
     /// Ends up to `limit` leases of checks that have run out; how many it ended.
     pub(crate) async fn expire_checks(
@@ -41,7 +33,6 @@ impl Store {
         policy: &RetryPolicy,
         limit: u32,
     ) -> aegis_mesh::Result<u32> {
-        retrying(|| self.forget_trials(project)).await?;
         let mut expired = 0;
         for id in self.expired_checks(project, limit).await? {
             if retrying(|| self.try_expire_check(project, id, policy)).await? {
@@ -49,12 +40,6 @@ impl Store {
             }
         }
         Ok(expired)
-    }
-
-    async fn forget_trials(&self, project: &ProjectId) -> Result<()> {
-        let tx = self.write().await?;
-        tx.execute(FORGET, [project.as_str().into()]).await?;
-        tx.commit().await
     }
 
     async fn expired_checks(&self, project: &ProjectId, limit: u32) -> Result<Vec<Uuid>> {

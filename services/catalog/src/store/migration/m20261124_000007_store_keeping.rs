@@ -86,7 +86,7 @@ const PINNED_ON_POSTGRES: &str = "
     SELECT DISTINCT s.project_id, p.value ->> 'sha256', s.id
     FROM scans s, jsonb_array_elements(s.custom_probes) p";
 
-const DOWN: [&str; 18] = [
+const DOWN: [&str; 19] = [
     "DROP TABLE scan_sources",
     "DROP TABLE outbox",
     "DROP TABLE jobs",
@@ -96,6 +96,7 @@ const DOWN: [&str; 18] = [
     "DROP INDEX checks_by_source",
     "DROP INDEX custom_probe_versions_by_source",
     "DROP INDEX sources_by_touch",
+    "DROP INDEX sources_by_object",
     "ALTER TABLE sources DROP COLUMN touched_at",
     "DROP INDEX scans_parts_taken_in",
     "DROP INDEX scans_to_purge",

@@ -74,6 +74,7 @@ CREATE TABLE scan_sources (
 -- When somebody last announced it: one that is in use from then on is not taken away before.
 ALTER TABLE sources ADD COLUMN touched_at BIGINT NOT NULL DEFAULT 0;
 UPDATE sources SET touched_at = created_at;
+CREATE UNIQUE INDEX sources_by_object ON sources (project_id, object_key);
 CREATE INDEX sources_by_touch ON sources (project_id, touched_at, sha256);
 CREATE INDEX custom_probe_versions_by_source ON custom_probe_versions (project_id, sha256);
 CREATE INDEX checks_by_source ON checks (project_id, sha256);

@@ -8,18 +8,14 @@ pub use fold::Folded;
 
 use std::collections::HashMap;
 
-use aegis_proto::ids::{ProjectId, ScanId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{
-    Store,
     entity::{probe_result, statistics_delta},
     fault::Result,
-    retrying, scans,
     tx::Tx,
 };
 use crate::domain::{
-    refusal,
     scan::{Scan, ScanState},
     statistics::{Day, Delta, Subject, Sums, Target},
 };
@@ -32,32 +28,9 @@ const TAGS: &str = "
     SELECT DISTINCT probe, CAST(tags AS TEXT) AS tags FROM tasks
     WHERE project_id = $1 AND scan_id = $2 AND kind = 'PROBE'";
 
-impl Store {
-    /// Takes back all that a scan counts: for tests. A purge does so in the transaction that
-    /// deletes the scan's rows.
-    ///
-    /// # Errors
-    /// NOT_FOUND / SCAN_NOT_FOUND.
-    #[doc(hidden)]
-    pub async fn retract_statistics(
-        &self,
-        project: &ProjectId,
-        id: ScanId,
-    ) -> aegis_mesh::Result<()> {
-        let run = async || {
-            let tx = self.write().await?;
-            let scan = scans::lock(&tx, project, id).await?;
-            retract(&tx, &scan.ok_or_else(|| refusal::scan_not_found(id))?).await?;
-            tx.commit().await
-        };
-        retrying(run).await
-    }
-}
-
 /// Tags by probe.
 pub(crate) type Tags = HashMap<String, Vec<String>>;
 
-/// The tags of a scan's probes: what a result is counted under must be what it is taken back from.
 pub(crate) async fn tags(tx: &Tx, scan: &Scan) -> Result<Tags> {
     let values = super::key(&scan.project, scan.id.0);
     let mut tags = Tags::new();

@@ -42,6 +42,10 @@ pub(crate) struct Fakes {
     uploads: Mutex<BTreeMap<String, Vec<u8>>>,
     /// So many uploads are broken off after their first message.
     pub(crate) broken_uploads: AtomicUsize,
+    /// Files of these names are not taken, and with which error.
+    pub(crate) refused_uploads: Mutex<BTreeMap<&'static str, Error>>,
+    /// How often one was not.
+    pub(crate) refusals: AtomicUsize,
     pub(crate) skeleton: Mutex<Vec<u8>>,
     sources: Mutex<BTreeMap<String, Vec<u8>>>,
     /// So many reads of sources are not answered.
@@ -73,6 +77,11 @@ impl Fakes {
     /// The content of an artifact whose upload is complete, and was verified.
     pub(crate) fn artifact(&self, name: &str) -> Vec<u8> {
         self.uploads.lock().unwrap()[name].clone()
+    }
+
+    /// What the next task uploads is another's.
+    pub(crate) fn forget_uploads(&self) {
+        self.uploads.lock().unwrap().clear();
     }
 
     pub(crate) async fn published(&self) -> pb::PublishPluginCatalogueRequest {
@@ -207,6 +216,10 @@ impl ArtifactService for Fakes {
     ) -> Result<Response<art::StartUploadResponse>, Status> {
         self.check()?;
         let name = request.into_inner().name;
+        if let Some(error) = self.refused_uploads.lock().unwrap().get(name.as_str()) {
+            self.refusals.fetch_add(1, SeqCst);
+            return Err(error.clone().into());
+        }
         let mut uploads = self.uploads.lock().unwrap();
         let persisted = uploads.entry(name.clone()).or_default().len();
         Ok(Response::new(art::StartUploadResponse {

@@ -1,36 +1,49 @@
-//! Where composed bytes go.
+//! Where bytes go that are made here.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 
+use aegis_mesh::Error;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use crate::domain::checksum::{Checksum, Hasher};
-use crate::domain::scratch::{Scratch, ScratchFile};
+use super::checksum::{Checksum, Hasher};
+use super::scratch::{Scratch, ScratchFile};
 
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// A scratch file that knows its checksum.
-pub(in crate::domain) struct HashedFile {
+pub(super) struct HashedFile {
     out: BufWriter<File>,
     name: ScratchFile,
     hasher: Hasher,
+    max_bytes: u64,
 }
 
 impl HashedFile {
-    pub(in crate::domain) fn create(scratch: &Scratch) -> io::Result<Self> {
+    pub(super) fn create(scratch: &Scratch, max_bytes: u64) -> io::Result<Self> {
         let (file, name) = scratch.create(None)?;
         let out = BufWriter::with_capacity(CHUNK_BYTES, file);
         Ok(Self {
             out,
             name,
             hasher: Hasher::default(),
+            max_bytes,
         })
     }
 
+    /// Ends the file, to be read from its start.
+    pub(super) fn reread(self) -> io::Result<(File, ScratchFile)> {
+        let mut file = self
+            .out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.rewind()?;
+        Ok((file, self.name))
+    }
+
     /// Ends the file; its bytes are on the disk then.
-    pub(in crate::domain) fn finish(self) -> io::Result<(Checksum, ScratchFile)> {
+    pub(super) fn finish(self) -> io::Result<(Checksum, ScratchFile)> {
         let file = self
             .out
             .into_inner()
@@ -42,6 +55,10 @@ impl HashedFile {
 
 impl Write for HashedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.hasher.size() + bytes.len() as u64 > self.max_bytes {
+            return Err(io::Error::other(too_large(self.max_bytes)));
+        }
+        self.name.reserve(self.hasher.size() + bytes.len() as u64)?;
         self.out.write_all(bytes)?;
         self.hasher.update(bytes);
         Ok(bytes.len())
@@ -50,6 +67,13 @@ impl Write for HashedFile {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+fn too_large(limit: u64) -> Error {
+    let message = format!("a file to be made has more than {limit} bytes");
+    Error::resource_exhausted("REPORT_TOO_LARGE", message)
+        .with("limit", limit)
+        .hint("raise max_upload_bytes of the artifact service")
 }
 
 /// Sends what is written in chunks to whoever reads, and waits for them.
