@@ -32,15 +32,13 @@ pub fn is_secret_name(name: &str) -> bool {
         .split(|c: char| !c.is_alphanumeric())
         .rfind(|word| !word.is_empty());
     let Some(last) = last else { return false };
-    let lower = last.to_lowercase();
-    if lower == "tokens" {
-        return false;
-    }
     // Of "accessToken" the last word, of "APIKEY" all of it.
     let camel = last.rfind(char::is_uppercase).map_or("", |at| &last[at..]);
-    [lower.as_str(), camel.to_lowercase().as_str()]
-        .iter()
-        .any(|word| SECRET_WORDS.contains(&word.strip_suffix('s').unwrap_or(word)))
+    let words = [last.to_lowercase(), camel.to_lowercase()];
+    let is_secret = |word: &String| {
+        word != "tokens" && SECRET_WORDS.contains(&word.strip_suffix('s').unwrap_or(word))
+    };
+    words.iter().any(is_secret)
 }
 
 /// A credential. In a configuration it is a string, or `{ file = "PATH" }` for the first line of
