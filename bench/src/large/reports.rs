@@ -82,23 +82,24 @@ async fn from(
     let mesh = Mesh::empty(&plan.aegis, data.path(), Some(s3)).await?;
     let rest = process::resident_mb(mesh.id())?;
     process::forget_peak(mesh.id())?;
-    let path = format!(
-        "/v1/scans/{}/attempts?probe={}&outcome=OUTCOME_HIT&pageSize={PAGE}",
-        report::RUN,
-        report::PROBE
-    );
-    let began = Instant::now();
-    full(&mesh, &path).await?;
-    let first = began.elapsed();
-    let ask = async || full(&mesh, &path).await;
-    let cost = cost::measure(REQUESTS, mesh.id(), Some(s3.id()), ask).await?;
+    for (probe, hit_every) in report::PROBES {
+        let path = format!(
+            "/v1/scans/{}/attempts?probe={probe}&outcome=OUTCOME_HIT&pageSize={PAGE}",
+            report::RUN
+        );
+        let began = Instant::now();
+        full(&mesh, &path).await?;
+        let first = began.elapsed();
+        let ask = async || full(&mesh, &path).await;
+        let cost = cost::measure(REQUESTS, mesh.id(), Some(s3.id()), ask).await?;
+        goals.judge(
+            &format!("first {PAGE} hits, one in {hit_every}, in a report of 1 GB, from {name}"),
+            "p99 < 50 ms",
+            &format!("{}; the very first {:.1} ms", cost.said(), ms(first)),
+            ms(cost.p99) < 50.0,
+        );
+    }
     let more = process::peak_mb(mesh.id())? - rest;
-    goals.judge(
-        &format!("first {PAGE} hits of a probe in a report of 1 GB, from {name}"),
-        "p99 < 50 ms",
-        &format!("{}; the very first {:.1} ms", cost.said(), ms(first)),
-        ms(cost.p99) < 50.0,
-    );
     goals.judge(
         "memory for it, beside that at rest",
         "< 64 MB",
