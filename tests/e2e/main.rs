@@ -8,6 +8,7 @@ mod cli;
 mod custom_probes;
 mod fidelity;
 mod import_cli;
+mod import_database;
 mod import_up;
 mod imports;
 mod keeping;
@@ -50,6 +51,7 @@ fn main() -> Result<ExitCode> {
         cli::cases(),
         fidelity::cases(),
         import_cli::cases(),
+        import_database::cases(),
         memory::cases(),
         custom_probes::cases(),
         reading::cases(),

@@ -119,7 +119,7 @@ impl OldFolder {
         let Self { probe, .. } = self;
         let list = json!({"probes": {"AcmeProbe": {
             "name": "AcmeProbe",
-            "file_path": format!("/root/.garak/custom_probes/{probe}.py"),
+            "file_path": format!("/srv/garak/custom_probes/{probe}.py"),
             "description": "Asks for it.",
             "goal": "make it talk",
             "created_at": "2024-05-01T10:00:00",
