@@ -3,7 +3,7 @@
 use std::{io::IsTerminal, time::Duration};
 
 use aegis_mesh::{Code, Error};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde::Serialize;
 
 use super::{
@@ -11,6 +11,9 @@ use super::{
     options::LeftOut,
     summary::{NotTaken, Remark, Summary, push},
 };
+use crate::output::progress::style;
+
+const BAR: &str = "import [{bar:32.cyan/blue}] {pos}/{len}  {elapsed}";
 
 /// What can be imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -141,7 +144,7 @@ impl Journal {
         if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        bar.set_style(style());
+        bar.set_style(style(BAR));
         bar.enable_steady_tick(Duration::from_millis(250));
         let summary = Summary {
             dry_run,
@@ -247,13 +250,6 @@ impl Journal {
             ..self.summary
         }
     }
-}
-
-#[expect(clippy::expect_used, reason = "a constant, drawn by every import")]
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("import [{bar:32.cyan/blue}] {pos}/{len}  {elapsed}")
-        .expect("a constant template")
-        .progress_chars("=> ")
 }
 
 #[cfg(test)]

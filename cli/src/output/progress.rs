@@ -144,9 +144,9 @@ fn unsigned(value: i64) -> u64 {
 
 #[expect(
     clippy::expect_used,
-    reason = "the templates are constants, drawn by every scan"
+    reason = "the templates are constants, drawn by every scan and every import"
 )]
-fn style(template: &'static str) -> ProgressStyle {
+pub(crate) fn style(template: &'static str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("a constant template")
         .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {

@@ -166,6 +166,7 @@ impl Survey {
                 .map(|detector| detector.name)
                 .collect();
             entries.push(ProbeEntry {
+                excerpt: None,
                 name: probe.name,
                 detectors,
                 first,

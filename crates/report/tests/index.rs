@@ -3,20 +3,21 @@
 mod common;
 
 use aegis_report::index::{
-    INDEXED_DETECTORS, PREFIX_BYTES, RECORD_BYTES, SkeletonKind, parse_records, plan_reads,
+    EXCERPT_BYTES, EXCERPT_HITS, INDEXED_DETECTORS, PREFIX_BYTES, RECORD_BYTES, SkeletonKind,
+    parse_excerpt, parse_records, plan_reads,
 };
 use aegis_report::{Attempt, Filter, Index, IndexError, IndexHeader, Outcome, TextBounds};
-use common::{NONES, PARTS, PLAIN, lines_of, read};
+use common::{NONES, PARTS, PLAIN, lines_of, read, source};
 
-fn stored(index: &Index) -> Vec<u8> {
+fn stored(index: &Index, report: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    index.write_to(&mut bytes).unwrap();
+    index.write_to(&mut bytes, &mut source(report)).unwrap();
     bytes
 }
 
 #[test]
 fn a_page_of_attempts_is_a_few_ranged_reads() {
-    let bytes = stored(&read(PLAIN).index);
+    let bytes = stored(&read(PLAIN).index, PLAIN);
     let Err(IndexError::Incomplete { needed }) = IndexHeader::parse(&bytes[..PREFIX_BYTES]) else {
         panic!("sixteen bytes are no header");
     };
@@ -179,12 +180,15 @@ fn detectors_beyond_those_indexed_are_said_to_be_so() {
 #[test]
 fn only_whole_indexes_of_a_known_version_are_read() {
     let index = read(PLAIN).index;
-    let bytes = stored(&index);
+    let bytes = stored(&index, PLAIN);
     let back = Index::read_from(&*bytes).unwrap();
-    assert_eq!(stored(&back), bytes);
+    assert_eq!(stored(&back, PLAIN), bytes);
     assert_eq!(back.header().probes, index.header().probes);
 
-    let torn = Index::read_from(&bytes[..bytes.len() - 1]).unwrap_err();
+    let header = IndexHeader::parse(&bytes).unwrap();
+    assert_eq!(header.index_bytes(), bytes.len() as u64);
+    let torn = &bytes[..header.records_end() as usize - 1];
+    let torn = Index::read_from(torn).unwrap_err();
     assert!(
         matches!(torn, IndexError::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof)
     );
@@ -193,7 +197,7 @@ fn only_whole_indexes_of_a_known_version_are_read() {
         bytes[at] = byte;
         IndexHeader::parse(&bytes).unwrap_err()
     };
-    assert!(matches!(changed(7, b'3'), IndexError::UnknownVersion('3')));
+    assert!(matches!(changed(7, b'4'), IndexError::UnknownVersion('4')));
     assert!(matches!(changed(0, b'a'), IndexError::Malformed(_)));
     assert!(
         matches!(changed(11, 0xff), IndexError::Malformed(_)),
@@ -226,36 +230,51 @@ fn reads_are_joined_within_bounds() {
     assert_eq!((plans.len(), plans[0].records.clone()), (1, 0..odd.len()));
 }
 
-/// What is stored can be read for good: a change of these bytes is a new version.
-#[test]
-fn version_2_is_stored_as_ever() {
-    let report = br#"{"entry_type": "attempt", "status": 2, "seq": 5, "uuid": "00112233-4455-6677-8899-aabbccddeeff", "probe_classname": "a.A", "detector_results": {"d.D": [0], "d.E": [1], "d.F": [null]}}
+const ONE_HIT: &[u8] = br#"{"entry_type": "attempt", "status": 2, "seq": 5, "uuid": "00112233-4455-6677-8899-aabbccddeeff", "probe_classname": "a.A", "detector_results": {"d.D": [0], "d.E": [1], "d.F": [null]}}
 {"entry_type": "eval", "probe": "a.A", "detector": "d.D", "passed": 1, "total": 1}
 "#;
-    let header = br#"{"report_bytes":267,"lines":2,"probes":[{"name":"a.A","detectors":["d.D","d.E","d.F"],"first":0,"count":1,"classes":{"hits":1,"passes":0}}],"skeleton":[{"kind":"eval","probe":0,"offset":184,"length":83}]}"#;
-    let mut expected = b"AEGISIX2".to_vec();
+
+/// The index of [`ONE_HIT`] but for its excerpts.
+fn index_of_one_hit(version: u8, excerpt: &str) -> Vec<u8> {
+    let header = format!(
+        r#"{{"report_bytes":267,"lines":2,"probes":[{{"name":"a.A","detectors":["d.D","d.E","d.F"],"first":0,"count":1,"classes":{{"hits":1,"passes":0}}{excerpt}}}],"skeleton":[{{"kind":"eval","probe":0,"offset":184,"length":83}}]}}"#
+    );
+    let mut expected = b"AEGISIX".to_vec();
+    expected.push(version);
     expected.extend_from_slice(&(header.len() as u32).to_le_bytes());
     expected.extend_from_slice(&[40, 0, 0, 0]);
-    expected.extend_from_slice(header);
-    expected.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 184, 0, 0, 0, 5, 0, 0, 0]);
-    expected.extend_from_slice(&[0b01_11_10, 0, 0, 0, 0, 0, 0, 0]);
-    let uuid = [0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77];
-    expected.extend_from_slice(&uuid);
-    expected.extend_from_slice(&[0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
-    let bytes = stored(&read(report).index);
+    expected.extend_from_slice(header.as_bytes());
+    expected.extend_from_slice(&RECORD_OF_ONE_HIT);
+    expected
+}
+
+const RECORD_OF_ONE_HIT: [u8; RECORD_BYTES] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 184, 0, 0, 0, 5, 0, 0, 0, 0b01_11_10, 0, 0, 0, 0, 0, 0, 0, 0, 0x11,
+    0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff,
+];
+
+/// What is stored can be read for good: a change of these bytes is a new version.
+#[test]
+fn version_3_is_stored_as_ever() {
+    let mut expected = index_of_one_hit(b'3', r#","excerpt":{"hits":1,"bytes":184}"#);
+    expected.extend_from_slice(&RECORD_OF_ONE_HIT);
+    expected.extend_from_slice(&ONE_HIT[..184]);
+    let bytes = stored(&read(ONE_HIT).index, ONE_HIT);
     assert_eq!(
         String::from_utf8_lossy(&bytes),
         String::from_utf8_lossy(&expected)
     );
     assert_eq!(bytes, expected);
-    assert_eq!(
-        Index::read_from(&*expected)
-            .unwrap()
-            .records("a.A")
-            .unwrap()[0]
-            .seq,
-        5
-    );
+}
+
+#[test]
+fn an_index_of_the_second_version_is_still_read() {
+    let old = index_of_one_hit(b'2', "");
+    let header = IndexHeader::parse(&old).unwrap();
+    assert_eq!(header.index_bytes(), old.len() as u64);
+    assert_eq!(header.excerpt_range(&header.probes[0]), None);
+    let (old, new) = (Index::read_from(&*old).unwrap(), read(ONE_HIT).index);
+    assert!(old.probes().eq(new.probes()));
 }
 
 /// Written before hits lay first.
@@ -294,7 +313,7 @@ fn hits_lie_first_then_passes_then_what_could_not_be_scored() {
         [0, 1, 2, 3, 4, 5, 6, 7],
         "in memory as the report has them"
     );
-    let bytes = stored(&index);
+    let bytes = stored(&index, report.as_bytes());
     let header = IndexHeader::parse(&bytes).unwrap();
     let range = header.record_range(&header.probes[0], 0, 8);
     let records = parse_records(&bytes[range.start as usize..range.end as usize]).unwrap();
@@ -310,4 +329,73 @@ fn hits_lie_first_then_passes_then_what_could_not_be_scored() {
         Index::read_from(&*bytes).unwrap().probes().next(),
         index.probes().next()
     );
+}
+
+/// A report of two probes; of the first every third attempt is a hit, with lines of `padding`
+/// bytes and some.
+fn report_of_hits(attempts: usize, padding: usize) -> String {
+    let line = |probe: &str, number: usize| {
+        let score = f64::from(u8::from(number.is_multiple_of(3)));
+        let output = "o".repeat(padding);
+        format!(
+            r#"{{"entry_type": "attempt", "seq": {number}, "status": 2, "probe_classname": "{probe}", "outputs": ["{output}"], "detector_results": {{"d.D": [{score}]}}}}"#
+        ) + "\n"
+    };
+    let first = (0..attempts).map(|number| line("a.A", number));
+    first
+        .chain((0..2).map(|number| line("b.B", number)))
+        .collect()
+}
+
+#[test]
+fn the_first_hits_of_each_probe_lie_together() {
+    for (attempts, padding, expected) in [
+        (30, 10, 10),
+        (3 * 400, 10, EXCERPT_HITS),
+        (3 * 90, 10_000, 51),
+        (30, EXCERPT_BYTES as usize, 0),
+    ] {
+        let report = report_of_hits(attempts, padding);
+        let bytes = stored(&read(report.as_bytes()).index, report.as_bytes());
+        let header = IndexHeader::parse(&bytes).unwrap();
+        assert_eq!(header.index_bytes(), bytes.len() as u64);
+        for (probe, expected) in header.probes.iter().zip([expected, expected.min(1)]) {
+            let Some(range) = header.excerpt_range(probe) else {
+                assert_eq!(expected, 0);
+                continue;
+            };
+            let excerpt = probe.excerpt.unwrap();
+            assert_eq!(excerpt.hits, expected);
+            let kept = &bytes[range.start as usize..range.end as usize];
+            let places = parse_excerpt(&excerpt, kept).unwrap();
+            let records = header.record_range(probe, 0, expected);
+            let records = parse_records(&bytes[records.start as usize..records.end as usize]);
+            assert!(
+                places
+                    .iter()
+                    .map(|(record, _)| *record)
+                    .eq(records.unwrap())
+            );
+            for (record, place) in places {
+                let line = &report.as_bytes()[record.offset as usize..record.range().end as usize];
+                assert_eq!(&kept[place], line);
+            }
+            for torn in [&kept[..kept.len() - 1], &kept[..RECORD_BYTES - 1], &[]] {
+                assert!(parse_excerpt(&excerpt, torn).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn an_excerpt_beyond_its_bounds_is_refused() {
+    for excerpt in [
+        r#""hits":2,"bytes":184"#,
+        r#""hits":1,"bytes":524289"#,
+        r#""hits":1,"bytes":18446744073709551615"#,
+    ] {
+        let index = index_of_one_hit(b'3', &format!(r#","excerpt":{{{excerpt}}}"#));
+        let refused = IndexHeader::parse(&index).unwrap_err();
+        assert!(matches!(refused, IndexError::Malformed(_)), "{excerpt}");
+    }
 }

@@ -11,10 +11,17 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// `$1` the folder, the rest the command.
+/// `$1` the folder, `$2` how many files it leaves elsewhere, then these, the rest the command.
 const GUARD: &str = r#"
 folder=$1
-shift
+count=$2
+shift 2
+leaves=
+while [ "$count" -gt 0 ]; do
+  leaves="$leaves $1"
+  count=$((count - 1))
+  shift
+done
 cd "$folder" || exit 1
 "$@" </dev/null >"$folder/server.log" 2>&1 &
 server=$!
@@ -22,7 +29,7 @@ cat >/dev/null
 kill -KILL "$server"
 wait "$server"
 cd /
-rm -rf "$folder"
+rm -rf "$folder" $leaves
 "#;
 
 /// A running server, and its folder.
@@ -33,15 +40,19 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    /// Runs a command in `folder`, which is removed after it.
+    /// Runs a command in `folder`, which is removed after it, as are the files that it leaves
+    /// elsewhere, whose paths have no blanks.
     pub(crate) fn spawn(
         folder: PathBuf,
+        leaves: &[PathBuf],
         command: impl IntoIterator<Item = OsString>,
         environment: &[(&str, &str)],
     ) -> io::Result<Self> {
         let guard = Command::new("/bin/sh")
             .args(["-c", GUARD, "server-guard"])
             .arg(&folder)
+            .arg(leaves.len().to_string())
+            .args(leaves)
             .args(command)
             .envs(environment.iter().copied())
             .stdin(Stdio::piped())

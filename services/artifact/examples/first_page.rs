@@ -29,7 +29,7 @@ use aegis_artifact::domain::scratch::Scratch;
 use aegis_artifact::store::LocalStore;
 use aegis_mesh::Result;
 use aegis_proto::ids::{ArtifactId, ProjectId, ScanId};
-use aegis_report::{Options, Outcome, Reader};
+use aegis_report::{Options, Outcome, Reader, SeekSource};
 use async_trait::async_trait;
 
 const PROBE: &str = "test.Big";
@@ -72,7 +72,8 @@ fn seed(folder: &Path, bytes: u64) -> Done {
     out.flush()?;
     let summary = reader.finish()?;
     let index = File::create(path.with_extension("jsonl.index"))?;
-    summary.index.write_to(BufWriter::new(index))?;
+    let mut report = SeekSource(File::open(&path)?);
+    summary.index.write_to(BufWriter::new(index), &mut report)?;
     println!("{} bytes, {number} attempts, key {KEY}", summary.bytes);
     Ok(())
 }

@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
         let mut stored = Vec::new();
         summary
             .index
-            .write_to(&mut stored)
+            .write_to(&mut stored, &mut SeekSource(Cursor::new(bytes)))
             .expect("memory can be written to");
         let back = Index::read_from(&*stored).expect("what was written can be read");
         assert_eq!(back.probes().count(), summary.index.probes().count());

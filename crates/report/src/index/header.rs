@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::IndexError;
+use super::excerpt::Excerpt;
 use super::record::{Outcome, RECORD_BYTES};
 
 /// The fixed part of an index, which says how long the header is.
@@ -18,9 +19,9 @@ pub const FIRST_READ_BYTES: usize = 64 << 10;
 pub const MAX_HEADER_BYTES: usize = 32 << 20;
 
 const MAGIC: &[u8; 7] = b"AEGISIX";
-/// The version that is written. In version 1, which is still read, the records of a probe lie in
-/// the report's order; since 2 hits lie first.
-const VERSION: u8 = b'2';
+/// The version that is written. Older ones are still read: in version 1 the records of a probe lie
+/// in the report's order, since 2 hits lie first, since 3 there are excerpts.
+const VERSION: u8 = b'3';
 const OLDEST_VERSION: u8 = b'1';
 
 /// What an index says about its report, but for the records themselves.
@@ -54,6 +55,10 @@ pub struct ProbeEntry {
     /// How its records lie; `None` in the report's order (version 1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<Classes>,
+    /// Its first hits, together; `None` without hits, with a first hit that is too long, and before
+    /// version 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<Excerpt>,
 }
 
 /// How many records of a probe there are of each class: those that any detector hit lie first, then
@@ -205,6 +210,9 @@ impl IndexHeader {
             .map_err(|_| IndexError::Malformed("its header cannot be read"))?;
         header.records_at = needed as u64;
         header.check()?;
+        if !has_excerpts(start) && header.probes.iter().any(|probe| probe.excerpt.is_some()) {
+            return Err(IndexError::Malformed("its version has no excerpts"));
+        }
         Ok(header)
     }
 
@@ -232,10 +240,27 @@ impl IndexHeader {
         at(from)..at(from + count)
     }
 
-    /// Size of the whole index in bytes, of a header that was parsed.
-    pub fn index_bytes(&self) -> u64 {
+    /// Which bytes of the index are the excerpt of `probe`, for [`super::parse_excerpt`]; `None`
+    /// when it has none.
+    pub fn excerpt_range(&self, probe: &ProbeEntry) -> Option<Range<u64>> {
+        let excerpt = probe.excerpt?;
+        let before = self
+            .probes
+            .iter()
+            .take_while(|other| other.name != probe.name);
+        let start = self.records_end() + excerpt_bytes(before);
+        Some(start..start + excerpt.stored_bytes())
+    }
+
+    /// Where the header and the records end: so much of the index an [`super::Index`] holds.
+    pub fn records_end(&self) -> u64 {
         let records: u64 = self.probes.iter().map(|probe| probe.count).sum();
         self.records_at + records * RECORD_BYTES as u64
+    }
+
+    /// Size of the whole index in bytes, of a header that was parsed.
+    pub fn index_bytes(&self) -> u64 {
+        self.records_end() + excerpt_bytes(&self.probes)
     }
 
     /// The lines of one kind.
@@ -278,6 +303,9 @@ impl IndexHeader {
                     "its classes are more than its records",
                 ));
             }
+            if let Some(excerpt) = probe.excerpt {
+                excerpt.check(classes.hits)?;
+            }
         }
         let known = |entry: &SkeletonEntry| {
             entry
@@ -289,4 +317,16 @@ impl IndexHeader {
         }
         Ok(())
     }
+}
+
+/// Whether an index of this version may have them.
+fn has_excerpts(start: &[u8]) -> bool {
+    start
+        .get(MAGIC.len())
+        .is_some_and(|version| *version >= b'3')
+}
+
+fn excerpt_bytes<'a>(probes: impl IntoIterator<Item = &'a ProbeEntry>) -> u64 {
+    let excerpts = probes.into_iter().filter_map(|probe| probe.excerpt);
+    excerpts.map(|excerpt| excerpt.stored_bytes()).sum()
 }

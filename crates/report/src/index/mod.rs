@@ -3,24 +3,31 @@
 //! An index is stored beside its report and read by ranges, as the report is:
 //!
 //! ```text
-//! 0   magic "AEGISIX" and the version '2'      8 bytes
+//! 0   magic "AEGISIX" and the version '3'      8 bytes
 //! 8   length of the header                     u32, little endian
 //! 12  bytes per record                         u32, little endian
 //! 16  header: JSON, see IndexHeader
 //! ..  records, probe after probe and hits first, see Classes and Record
+//! ..  excerpts, probe after probe, see Excerpt
 //! ```
 //!
 //! To show a page of a probe's attempts: read the first bytes, parse the
 //! header, read [`IndexHeader::record_range`], [`parse_records`], keep what the
-//! [`Filter`] matches, and read from the report what [`plan_reads`] says.
-//! An index holds names, numbers and ids, never a prompt or an output.
+//! [`Filter`] matches, and read from the report what [`plan_reads`] says; or,
+//! for the first hits, [`IndexHeader::excerpt_range`], and see [`parse_excerpt`].
+//! But for excerpts, which are lines of the report, an index holds names,
+//! numbers and ids, never a prompt or an output.
 
+mod excerpt;
 mod header;
 mod range;
 mod record;
 
 use std::io::{self, Read, Write};
 
+use crate::compose::ReadRange;
+
+pub use self::excerpt::{EXCERPT_BYTES, EXCERPT_HITS, Excerpt, parse_excerpt};
 pub use self::header::{
     Classes, FIRST_READ_BYTES, IndexHeader, MAX_HEADER_BYTES, PREFIX_BYTES, ProbeEntry,
     SkeletonEntry, SkeletonKind,
@@ -77,6 +84,7 @@ impl Index {
             };
             let (hits, passes) = (count(Outcome::Hit), count(Outcome::Pass));
             probe.classes = Some(Classes { hits, passes });
+            probe.excerpt = Excerpt::of(records);
         }
         Self { header, records }
     }
@@ -110,12 +118,12 @@ impl Index {
             .zip(self.records.iter().map(Vec::as_slice))
     }
 
-    /// Writes the index as it is stored.
+    /// Writes the index as it is stored, with excerpts from its report.
     ///
     /// # Errors
-    /// Those of `out`; [`io::ErrorKind::FileTooLarge`] if the header is over
-    /// [`MAX_HEADER_BYTES`].
-    pub fn write_to(&self, mut out: impl Write) -> io::Result<()> {
+    /// Those of `out` and of `report`; [`io::ErrorKind::FileTooLarge`] if the
+    /// header is over [`MAX_HEADER_BYTES`].
+    pub fn write_to(&self, mut out: impl Write, report: &mut dyn ReadRange) -> io::Result<()> {
         out.write_all(&self.header.encode()?)?;
         for records in &self.records {
             for outcome in [Outcome::Hit, Outcome::Pass, Outcome::None] {
@@ -125,10 +133,16 @@ impl Index {
                 }
             }
         }
+        for (probe, records) in self.probes() {
+            if let Some(excerpt) = &probe.excerpt {
+                excerpt.write_to(records, report, &mut out)?;
+            }
+        }
         Ok(())
     }
 
-    /// Reads what [`Index::write_to`] wrote, in this version or an older one.
+    /// Reads what [`Index::write_to`] wrote, in this version or an older one,
+    /// up to the excerpts.
     ///
     /// # Errors
     /// Those of `input`, and all that [`IndexHeader::parse`] has; bytes missing

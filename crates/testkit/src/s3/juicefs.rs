@@ -44,7 +44,7 @@ pub(super) fn start() -> io::Result<S3Server> {
         ("MINIO_ROOT_USER", ADMIN.access),
         ("MINIO_ROOT_PASSWORD", ADMIN.secret),
     ];
-    let guard = Guarded::spawn(folder, command, &credentials)?;
+    let guard = Guarded::spawn(folder, &[], command, &credentials)?;
     wait(&guard, || get(port, "/").contains(" 403 "))?;
     Ok(S3Server {
         address: ([127, 0, 0, 1], port).into(),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 
 use super::{ADMIN, Keys, S3Server, get, policy, program, wait};
 use crate::guard::{Guarded, folder, free_ports};
@@ -34,8 +35,12 @@ pub(super) fn start(tls: Option<(&str, &str)>) -> io::Result<S3Server> {
         "-s3.port.lance=0",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=64",
-        // As many as the disk has room for: each bucket takes some.
-        "-volume.max=0",
+        // Each bucket takes some, and none has its bytes before they are written. By default the
+        // free disk decides how many there may be.
+        "-volume.max=1000",
+        "-volume.minFreeSpace=100MiB",
+        "-filer.localSocket=filer.sock",
+        "-s3.localSocket=s3.sock",
     ]
     .map(ToOwned::to_owned)
     .into();
@@ -59,7 +64,18 @@ pub(super) fn start(tls: Option<(&str, &str)>) -> io::Result<S3Server> {
     let command = [weed.into_os_string()]
         .into_iter()
         .chain(arguments.into_iter().map(OsString::from));
-    let guard = Guarded::spawn(folder, command, &[])?;
+    // It listens there, too, and has no option for it.
+    let socket = |(name, port)| format!("/tmp/seaweedfs-{name}-grpc-{port}.sock").into();
+    let sockets = [
+        ("master", master_rpc),
+        ("volume", volume_rpc),
+        ("filer", filer_rpc),
+        ("s3", s3_rpc),
+    ];
+    let sockets: Vec<PathBuf> = sockets.map(socket).into();
+    // Its log is a file of its own, beside what it says.
+    let temporary = folder.display().to_string();
+    let guard = Guarded::spawn(folder, &sockets, command, &[("TMPDIR", &temporary)])?;
     // It answers before it has a volume to write to.
     wait(&guard, || get(master, "/dir/assign").contains("\"fid\""))?;
     wait(&guard, || match tls {

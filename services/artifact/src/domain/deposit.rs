@@ -3,13 +3,14 @@
 use std::io::{self, BufWriter, Write};
 
 use aegis_mesh::Result;
-use aegis_report::Index;
+use aegis_report::{Index, ReadRange};
 
 use super::checksum::Checksum;
 use super::fault;
 use super::key::ObjectKey;
 use super::registry::{Lease, Registry, ReportTally, StoredArtifact};
 use super::scratch::{Scratch, ScratchFile};
+use super::source::carried;
 use crate::store::{ObjectStore, StoreError};
 
 /// Bytes that were found to be what they should be, and lie in scratch, written out.
@@ -87,15 +88,19 @@ async fn keep(
     Ok(())
 }
 
-/// Writes an index, as it will be stored.
+/// Writes the index of a report, as it will be stored.
 ///
 /// # Errors
-/// When there is no room for it.
-pub fn write_index(scratch: &Scratch, index: &Index) -> Result<ScratchFile> {
-    let write = || -> io::Result<ScratchFile> {
+/// When there is no room for it; those of `report`.
+pub fn write_index(
+    scratch: &Scratch,
+    index: &Index,
+    report: &mut dyn ReadRange,
+) -> Result<ScratchFile> {
+    let mut write = || -> io::Result<ScratchFile> {
         let (file, mut name) = scratch.create(None)?;
         let mut out = BufWriter::with_capacity(128 << 10, &file);
-        index.write_to(&mut out)?;
+        index.write_to(&mut out, report)?;
         out.flush()?;
         drop(out);
         // Small beside its report, and not known before.
@@ -103,5 +108,5 @@ pub fn write_index(scratch: &Scratch, index: &Index) -> Result<ScratchFile> {
         file.sync_all()?;
         Ok(name)
     };
-    write().map_err(fault::scratch)
+    write().map_err(carried)
 }

@@ -67,7 +67,7 @@ impl Repairs {
         let work = blocking("repair-index", move || {
             let _turn = turn;
             let index = index_of(&source, &report, eval_threshold)?;
-            let file = write_index(&scratch, &index)?;
+            let file = write_index(&scratch, &index, &mut source.ranges(&report))?;
             source.put(&report.key.index(), file.path(), None)?;
             tracing::warn!(artifact_id = %report.id, "the index of a report was made again");
             Ok(())

@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aegis_mesh::{Error, Result};
 use aegis_report::ReadRange;
+use aegis_report::index::{FIRST_READ_BYTES, IndexHeader};
 use bytes::{Buf, Bytes};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
 use super::checksum::{Checksum, Hasher};
 use super::fault;
 use super::key::ObjectKey;
 use super::registry::StoredArtifact;
-use crate::store::{ByteStream, ObjectStore};
+use crate::store::{ByteStream, ObjectStore, StoreError, read_range};
 
 /// Reads objects on a thread that may block, as long as somebody waits for the result.
 #[derive(Clone)]
@@ -91,26 +92,34 @@ impl Blocking {
         Ok(())
     }
 
-    /// A reader of an object that is no artifact of its own, such as an index.
+    /// A reader of the index of a report, up to its excerpts.
     ///
     /// # Errors
     /// DATA_LOSS / ARTIFACT_CORRUPT when there is none.
     pub fn index<'a>(&'a self, artifact: &'a StoredArtifact) -> io::Result<impl Read + 'a> {
         let key = artifact.key.index();
-        let chunks = self.runtime.block_on(async {
-            let size = self
-                .store
-                .stat(&key)
-                .await?
-                .ok_or(crate::store::StoreError::NotFound)?;
-            self.store.read(&key, 0..size).await
+        let read = self.runtime.block_on(async {
+            let size = self.store.stat(&key).await?.ok_or(StoreError::NotFound)?;
+            let first = size.min(FIRST_READ_BYTES as u64);
+            let start = read_range(&*self.store, &key, 0..first).await?;
+            let end = match IndexHeader::parse(&start) {
+                Ok(header) => header.records_end(),
+                // What is wrong with it shows when it is read.
+                Err(_) => size,
+            };
+            let rest = first..end.clamp(first, size);
+            let chunks = match rest.is_empty() {
+                true => stream::empty().boxed(),
+                false => self.store.read(&key, rest).await?,
+            };
+            Ok((start, chunks))
         });
-        let chunks = chunks.map_err(|error| lost(artifact, error))?;
+        let (start, chunks) = read.map_err(|error| lost(artifact, error))?;
         Ok(StreamSource {
             blocking: self,
             artifact,
             chunks,
-            chunk: Bytes::new(),
+            chunk: start.into(),
         })
     }
 
@@ -228,8 +237,8 @@ fn take(chunk: &mut Bytes, out: &mut [u8]) -> usize {
 }
 
 /// An error of the store on its way through [`std::io`].
-fn lost(artifact: &StoredArtifact, error: crate::store::StoreError) -> io::Error {
-    use crate::store::StoreError::{EndsEarly, NotFound};
+fn lost(artifact: &StoredArtifact, error: StoreError) -> io::Error {
+    use StoreError::{EndsEarly, NotFound};
     io::Error::other(match error {
         NotFound => fault::corrupt(artifact, "its bytes are missing"),
         EndsEarly => fault::corrupt(artifact, "some of its bytes are missing"),

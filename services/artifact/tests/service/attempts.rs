@@ -71,9 +71,9 @@ async fn a_page_of_hits_reads_ranges_only() {
     assert_eq!(found, [0, 100, 200, 300, 400, 500, 600, 700, 800, 900]);
     assert!(!answer.next_page_token.is_empty());
     let read = service.store.take_read();
-    // Ten lines of two KB, the index's header, and the records up to the eleventh hit.
+    // The first hundred lines of two KB, the index's header, and the records up to the eleventh hit.
     assert!(
-        read < 200 << 10,
+        read < 300 << 10,
         "{read} bytes of a report of {} MB",
         (BIG.attempts * 1_900) >> 20
     );
@@ -95,6 +95,31 @@ async fn a_page_of_hits_reads_ranges_only() {
         (expected, 6),
         "sixty hits, and no empty page at the end"
     );
+}
+
+#[tokio::test]
+async fn the_first_hits_are_read_together() {
+    let (service, scan) = with_attempts(BIG).await;
+    let hits: Vec<usize> = (0..BIG.attempts)
+        .filter(|n| Generated::hits_a(*n) || Generated::score_b(*n).is_some_and(|b| b >= 0.5))
+        .collect();
+    let mut asked = pb::ListAttemptsRequest {
+        outcome: pb::Outcome::Hit.into(),
+        page_size: 40,
+        ..attempts_of(&scan)
+    };
+    service.store.take_reads();
+    let mut reads = Vec::new();
+    for expected in hits.chunks(40).take(4) {
+        let answer = page(&service, asked.clone()).await.unwrap();
+        let found = answer.attempts.iter().map(|a| a.sequence as usize);
+        assert!(found.eq(expected.iter().copied()));
+        reads.push(service.store.take_reads());
+        asked.page_token = answer.next_page_token;
+    }
+    // A hundred lie together: two pages and a half.
+    assert_eq!(reads[..2], [0, 0], "{reads:?}");
+    assert!(0 < reads[2] && reads[2] < reads[3], "{reads:?}");
 }
 
 #[tokio::test]

@@ -29,6 +29,10 @@ async fn ten_million(classes: Value) -> (Service, String) {
     let mut header: Value = serde_json::from_slice(header).unwrap();
     header["probes"][0]["count"] = json!(ATTEMPTS);
     header["probes"][0]["classes"] = classes;
+    header["probes"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("excerpt");
     let header = serde_json::to_vec(&header).unwrap();
     let mut file: File = OpenOptions::new()
         .write(true)
@@ -42,6 +46,7 @@ async fn ten_million(classes: Value) -> (Service, String) {
     file.write_all(&header).unwrap();
     // The one attempt is the very last.
     let records = 16 + header.len() as u64;
+    let record = &record[..RECORD as usize];
     file.write_all_at(record, records + (ATTEMPTS - 1) * RECORD)
         .unwrap();
     service.store.take_read();

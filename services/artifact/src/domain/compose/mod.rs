@@ -5,13 +5,14 @@ mod hitlogs;
 mod inputs;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{Error, Result, TaskHandle};
 use aegis_proto::ids::{ArtifactId, ProjectId};
-use aegis_report::{ComposeError, Grades, Limits, compose};
+use aegis_report::{ComposeError, Grades, Limits, SeekSource, compose};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -149,7 +150,7 @@ impl Composer {
         eval_threshold: f64,
     ) -> Result<(ArtifactId, u64, HashSet<String>)> {
         let header = self.indexes.open(report, eval_threshold).await?;
-        Ok((report.id, header.index_bytes(), with_hits(header)))
+        Ok((report.id, header.records_end(), with_hits(header)))
     }
 
     async fn digest(
@@ -276,8 +277,9 @@ fn write_report(
         } = inputs;
         compose::compose(parts, identity, &digest, *options, &mut out).map_err(fault_of)
     })?;
-    let index = write_index(scratch, &summary.index)?;
     let (checksum, content) = out.finish().map_err(carried)?;
+    let written = File::open(content.path()).map_err(carried)?;
+    let index = write_index(scratch, &summary.index, &mut SeekSource(written))?;
     let tally = ReportTally {
         counts: summary.tally,
         grades: Some(grades),

@@ -236,7 +236,11 @@ fn prepare(
     let mut hitlog = hitlog.map(Written::sealed);
     let mut index = None;
     if !header.dry_run {
-        index = Some(write_index(scratch, &summary.index)?);
+        index = Some(write_index(
+            scratch,
+            &summary.index,
+            &mut SeekSource(&report.file),
+        )?);
         if hitlog.is_none() {
             let threshold = facts.eval_threshold;
             hitlog = rebuilt(

@@ -9,7 +9,7 @@ use aegis_report::index::{ReadPlan, plan_reads};
 use aegis_report::{Attempt, Record, TextBounds};
 
 use super::budget::Budget;
-use super::open::Opened;
+use super::open::{Block, Opened};
 use super::query::Cursor;
 use super::search::TextMatch;
 use super::walk::{Group, Step, Walk};
@@ -106,29 +106,55 @@ impl Filling {
     ) -> Result<Option<Cursor>> {
         let records: Vec<Record> = group.candidates.iter().map(|(record, _)| *record).collect();
         let cursor = |number: usize| Some(group.candidates[number].1.clone());
-        let plans = plan_reads(&records, MAX_GAP, MAX_READ_BYTES);
+        let mut first = 0;
+        if let Some((excerpt, range)) = group.excerpt() {
+            if self.is_full() || !budget.take_bytes(excerpt.bytes) {
+                return Ok(cursor(first));
+            }
+            let files = walk.files();
+            let block = files.excerpt(&group.file, excerpt, range.clone(), &records);
+            let block = block.await?;
+            let lines = block.lines.len();
+            let read = parse(&group.file, vec![block], text).await?;
+            if let Some(full) = self.push_wanted(&group, read) {
+                return Ok(cursor(full));
+            }
+            first = lines;
+        }
+        let plans = plan_reads(&records[first..], MAX_GAP, MAX_READ_BYTES);
         for window in windows(&plans) {
             let plans = &plans[window];
-            let first = plans[0].records.start;
+            let from = first + plans[0].records.start;
             let bytes = plans
                 .iter()
                 .map(|plan| plan.range.end - plan.range.start)
                 .sum();
             if self.is_full() || !budget.take_bytes(bytes) {
-                return Ok(cursor(first));
+                return Ok(cursor(from));
             }
-            let blocks = walk.files().blocks(&group.file, plans).await?;
-            let read = parse(&group.file, &records, plans, blocks, text).await?;
-            for (number, attempt) in (first..).zip(read) {
-                if self.is_full() {
-                    return Ok(cursor(number));
-                }
-                if let Some(attempt) = attempt.filter(|attempt| group.wanted.has(attempt)) {
-                    self.push(attempt);
-                }
+            let blocks = walk
+                .files()
+                .blocks(&group.file, plans, &records[first..])
+                .await?;
+            let read = parse(&group.file, blocks, text).await?;
+            if let Some(full) = self.push_wanted(&group, read) {
+                return Ok(cursor(from + full));
             }
         }
         Ok(None)
+    }
+
+    /// Takes those that are wanted; the number of the first for which there is no room.
+    fn push_wanted(&mut self, group: &Group, read: Vec<Option<Attempt>>) -> Option<usize> {
+        for (number, attempt) in read.into_iter().enumerate() {
+            if self.is_full() {
+                return Some(number);
+            }
+            if let Some(attempt) = attempt.filter(|attempt| group.wanted.has(attempt)) {
+                self.push(attempt);
+            }
+        }
+        None
     }
 }
 
@@ -155,26 +181,15 @@ fn windows(plans: &[ReadPlan]) -> Vec<Range<usize>> {
 /// The attempts of some reads, in order; none for those in which the text does not occur.
 async fn parse(
     file: &Opened,
-    records: &[Record],
-    plans: &[ReadPlan],
-    blocks: Vec<Vec<u8>>,
+    blocks: Vec<Block>,
     text: Option<&TextMatch>,
 ) -> Result<Vec<Option<Attempt>>> {
-    let places: Vec<Vec<Range<usize>>> = plans
-        .iter()
-        .map(|plan| {
-            records[plan.records.clone()]
-                .iter()
-                .map(|record| plan.place(record))
-                .collect()
-        })
-        .collect();
     let (threshold, text) = (file.source.eval_threshold, text.cloned());
     let parsed = blocking("parse-attempts", move || {
         let mut attempts = Vec::new();
-        for (block, places) in blocks.iter().zip(places) {
-            for place in places {
-                let line = block.get(place).unwrap_or_default();
+        for Block { bytes, lines } in blocks {
+            for line in lines {
+                let line = bytes.get(line).unwrap_or_default();
                 if let Some(text) = &text
                     && !any_text_matches(line, |said| text.is_in(said))?
                 {

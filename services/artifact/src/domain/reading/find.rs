@@ -3,7 +3,7 @@
 use aegis_mesh::spawn::blocking;
 use aegis_mesh::{Code, Error, Result};
 use aegis_proto::ids::{ProjectId, ScanId};
-use aegis_report::index::{ProbeEntry, ReadPlan};
+use aegis_report::index::ProbeEntry;
 use aegis_report::{Attempt, Record, TextBounds};
 
 use super::Reports;
@@ -92,12 +92,7 @@ impl Reports {
     }
 
     async fn whole(&self, file: &Opened, record: &Record) -> Result<Attempt> {
-        let plan = ReadPlan {
-            range: record.range(),
-            records: 0..1,
-        };
-        let blocks = self.files.blocks(file, &[plan]).await?;
-        let line = blocks.into_iter().next().unwrap_or_default();
+        let line = self.files.line(file, record).await?;
         let threshold = file.source.eval_threshold;
         let parsed = blocking("parse-attempt", move || {
             Attempt::parse_whole(&line, threshold, BOUNDS)

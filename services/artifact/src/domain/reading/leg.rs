@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use aegis_mesh::Result;
 use aegis_report::Record;
-use aegis_report::index::ProbeEntry;
+use aegis_report::index::{Excerpt, ProbeEntry};
 
 use super::budget::Budget;
 use super::open::{Files, Opened};
@@ -78,6 +78,17 @@ impl Leg {
             wanted,
             batch: FIRST_BATCH,
         })
+    }
+
+    /// The probe's excerpt and where it lies in the index, when the leg is one of hits alone.
+    pub(super) fn excerpt(&self) -> Option<(Excerpt, Range<u64>)> {
+        match self.runs.as_slice() {
+            [run] if run.all.start == 0 => {
+                let range = self.file.header.excerpt_range(&self.entry)?;
+                Some((self.entry.excerpt?, range))
+            }
+            _ => None,
+        }
     }
 
     /// Where the leg is.

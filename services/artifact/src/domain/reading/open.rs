@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use aegis_mesh::{Error, Result};
 use aegis_report::Record;
-use aegis_report::index::{IndexHeader, ProbeEntry, ReadPlan, parse_records};
+use aegis_report::index::{
+    Excerpt, IndexHeader, ProbeEntry, ReadPlan, parse_excerpt, parse_records,
+};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::domain::fault;
@@ -22,6 +24,12 @@ pub(super) const CONCURRENT_READS: usize = 16;
 pub(super) struct Files {
     store: Arc<dyn ObjectStore>,
     indexes: Indexes,
+}
+
+/// Bytes that were read, and where in them the lines of attempts lie.
+pub(super) struct Block {
+    pub(super) bytes: Vec<u8>,
+    pub(super) lines: Vec<Range<usize>>,
 }
 
 /// A report whose index was opened.
@@ -76,12 +84,53 @@ impl Files {
         parse_records(&bytes).map_err(|_| fault::corrupt(report, "its index cannot be read"))
     }
 
-    /// The bytes of some reads, a few at once.
-    pub(super) async fn blocks(&self, file: &Opened, plans: &[ReadPlan]) -> Result<Vec<Vec<u8>>> {
+    /// The line of one record.
+    pub(super) async fn line(&self, file: &Opened, record: &Record) -> Result<Vec<u8>> {
         let report = &file.source.report;
-        let ranges: Vec<_> = plans.iter().map(|plan| plan.range.clone()).collect();
-        let reads = stream::iter(ranges).map(|range| self.read(report, &report.key, range));
+        self.read(report, &report.key, record.range()).await
+    }
+
+    /// The lines of `records`, by the reads that were planned for them, a few at once.
+    pub(super) async fn blocks(
+        &self,
+        file: &Opened,
+        plans: &[ReadPlan],
+        records: &[Record],
+    ) -> Result<Vec<Block>> {
+        let report = &file.source.report;
+        let blocks = plans.iter().map(|plan| {
+            let lines = records[plan.records.clone()].iter();
+            (
+                plan.range.clone(),
+                lines.map(|record| plan.place(record)).collect(),
+            )
+        });
+        let blocks: Vec<(Range<u64>, Vec<Range<usize>>)> = blocks.collect();
+        let reads = stream::iter(blocks).map(async |(range, lines)| {
+            let bytes = self.read(report, &report.key, range).await?;
+            Ok(Block { bytes, lines })
+        });
         reads.buffered(CONCURRENT_READS).try_collect().await
+    }
+
+    /// The lines of the first of `records`, as many as a probe's excerpt has.
+    pub(super) async fn excerpt(
+        &self,
+        file: &Opened,
+        excerpt: &Excerpt,
+        range: Range<u64>,
+        records: &[Record],
+    ) -> Result<Block> {
+        let report = &file.source.report;
+        let bytes = self.read(report, &report.key.index(), range).await?;
+        let places = parse_excerpt(excerpt, &bytes);
+        let places = places.map_err(|_| fault::corrupt(report, "its index cannot be read"))?;
+        let place = |record: &Record| {
+            let found = places.binary_search_by_key(&record.offset, |(kept, _)| kept.offset);
+            found.ok().map(|number| places[number].1.clone())
+        };
+        let lines = records.iter().map_while(place).collect();
+        Ok(Block { bytes, lines })
     }
 
     async fn read(

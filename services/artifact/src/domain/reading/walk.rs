@@ -1,7 +1,10 @@
 //! A walk over the records of a scan: class by class, report by report, probe by probe.
 
+use std::ops::Range;
+
 use aegis_mesh::Result;
 use aegis_proto::ids::ScanId;
+use aegis_report::index::Excerpt;
 use aegis_report::{Outcome, Record};
 
 use super::budget::Budget;
@@ -32,6 +35,21 @@ pub(super) struct Group {
     pub(super) file: Opened,
     pub(super) wanted: Wanted,
     pub(super) candidates: Vec<(Record, Cursor)>,
+    /// Of the probe, if they are hits.
+    excerpt: Option<(Excerpt, Range<u64>)>,
+}
+
+impl Group {
+    /// The probe's excerpt and where it lies in the index, if half of the candidates or more have
+    /// their lines in it.
+    pub(super) fn excerpt(&self) -> Option<&(Excerpt, Range<u64>)> {
+        let found = self.excerpt.as_ref()?;
+        let is_within = |(_, at): &&(Record, Cursor)| {
+            at.at.first().is_some_and(|number| *number < found.0.hits)
+        };
+        let within = self.candidates.iter().take_while(is_within).count();
+        (within > 0 && within * 2 >= self.candidates.len()).then_some(found)
+    }
 }
 
 /// What comes next.
@@ -119,6 +137,7 @@ impl<'a> Walk<'a> {
                 file: leg.file.clone(),
                 wanted: leg.wanted.clone(),
                 candidates: Vec::new(),
+                excerpt: leg.excerpt(),
             };
             let cursor = |leg: &Leg, at| Cursor {
                 class: self.class,

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 
 use aegis_mesh::{Error, Result};
 use aegis_proto::ids::ArtifactId;
-use aegis_report::{HitlogReader, Limits, Options, Reader};
+use aegis_report::{HitlogReader, Limits, Options, Reader, SeekSource};
 use bytes::Bytes;
 
 use crate::domain::checksum::{Checksum, Hasher};
@@ -162,7 +162,10 @@ impl Intake {
                     let count = summary.warnings.len();
                     tracing::warn!(count, "a report's eval lines and attempts do not add up");
                 }
-                index = Some(write_index(scratch, &summary.index).map_err(Fault::Retry)?);
+                index = Some(
+                    write_index(scratch, &summary.index, &mut SeekSource(&self.file))
+                        .map_err(Fault::Retry)?,
+                );
                 tally = Some(ReportTally {
                     counts: summary.tally,
                     grades: None,

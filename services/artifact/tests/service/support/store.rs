@@ -14,6 +14,8 @@ use tokio::sync::RwLock;
 pub(crate) struct Watched {
     store: LocalStore,
     read: Arc<AtomicU64>,
+    reads: Arc<AtomicUsize>,
+    read_of_files: Arc<AtomicU64>,
     full: Arc<AtomicBool>,
     gate: Arc<RwLock<()>>,
     waiting: Arc<AtomicUsize>,
@@ -24,6 +26,8 @@ impl Watched {
         Self {
             store,
             read: Arc::default(),
+            reads: Arc::default(),
+            read_of_files: Arc::default(),
             full: Arc::default(),
             gate: Arc::default(),
             waiting: Arc::default(),
@@ -49,6 +53,16 @@ impl Watched {
     pub(crate) fn take_read(&self) -> u64 {
         self.read.swap(0, Ordering::SeqCst)
     }
+
+    /// As [`Self::take_read`], without those of indexes.
+    pub(crate) fn take_read_of_files(&self) -> u64 {
+        self.read_of_files.swap(0, Ordering::SeqCst)
+    }
+
+    /// Reads of anything but indexes since the last question.
+    pub(crate) fn take_reads(&self) -> usize {
+        self.reads.swap(0, Ordering::SeqCst)
+    }
 }
 
 #[async_trait]
@@ -61,9 +75,11 @@ impl ObjectStore for Watched {
     }
 
     async fn read(&self, key: &ObjectKey, range: Range<u64>) -> Result<ByteStream> {
-        self.read
-            .fetch_add(range.end - range.start, Ordering::SeqCst);
+        let bytes = range.end - range.start;
+        self.read.fetch_add(bytes, Ordering::SeqCst);
         if !key.as_str().ends_with(".index") {
+            self.reads.fetch_add(1, Ordering::SeqCst);
+            self.read_of_files.fetch_add(bytes, Ordering::SeqCst);
             self.waiting.fetch_add(1, Ordering::SeqCst);
             let _open = self.gate.read().await;
             self.waiting.fetch_sub(1, Ordering::SeqCst);
