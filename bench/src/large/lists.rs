@@ -48,7 +48,7 @@ pub(super) async fn measure(
         println!("{}: {list}", size.label());
         println!("    page 1: {}", first.said());
         println!("    after {rows} rows: {}", deep.said());
-        growth.add("lists", size, &list, first);
+        growth.add("lists", size, &list, PAGE, first);
         all.push(Measured { list, first, deep });
     }
     let newest = all.first().context("the plain list is the first")?;

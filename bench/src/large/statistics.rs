@@ -40,10 +40,11 @@ pub(super) async fn measure(
     let label = size.label();
     let mut all: Vec<(String, Cost)> = Vec::new();
     for path in questions() {
-        let ask = async || answered(mesh, &path).await;
+        let ask = async || answered(mesh, &path).await.map(drop);
         let cost = cost::measure(REQUESTS, mesh.id(), database, ask).await?;
         println!("{label}: {path} {}", cost.said());
-        growth.add("statistics", size, &path, cost);
+        let rows = answered(mesh, &path).await?;
+        growth.add("statistics", size, &path, rows, cost);
         all.push((path, cost));
     }
     let (_, totals) = all.first().context("totals come first")?;
@@ -88,13 +89,13 @@ fn questions() -> Vec<String> {
     found
 }
 
-/// An answer without a number measures nothing.
-async fn answered(mesh: &Mesh, path: &str) -> Result<()> {
+/// How many rows the answer has. One without a number measures nothing.
+async fn answered(mesh: &Mesh, path: &str) -> Result<usize> {
     let body: Value = mesh.client().get(path).await?.ok()?;
     let lines = match body["rows"].as_array() {
         Some(rows) => rows.len(),
         None => usize::from(body["statistics"]["evaluations"].is_string()),
     };
     anyhow::ensure!(lines > 0, "{path}: {body}");
-    Ok(())
+    Ok(lines)
 }
