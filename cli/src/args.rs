@@ -146,6 +146,16 @@ pub(crate) enum ScanCommand {
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
+    /// Start nothing more of a scan until it is resumed; what runs goes on to its end
+    Pause {
+        #[command(flatten)]
+        scan: ScanArgs,
+        /// Kept in the scan's log
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Go on with a paused scan
+    Resume(ScanArgs),
     /// Evaluate again what was not evaluated
     Retry(ScanArgs),
     /// Download a scan's report: HTML, JSONL and hitlog

@@ -39,6 +39,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             what_was_running_goes_on_after_a_kill,
         ),
         case(
+            "a_paused_scan_stays_so_over_a_kill",
+            a_paused_scan_stays_so_over_a_kill,
+        ),
+        case(
             "a_report_that_cannot_be_made_is_retried_alone",
             a_report_that_cannot_be_made_is_retried_alone,
         ),
@@ -150,6 +154,66 @@ fn what_was_running_goes_on_after_a_kill() -> Result<()> {
             "{}",
             second.log_end()?
         );
+        Ok(())
+    })
+}
+
+fn a_paused_scan_stays_so_over_a_kill() -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let data = tempfile::tempdir()?;
+        let target = target().await?;
+        let up = || -> Result<std::process::Command> {
+            let mut command = aegis_up(data.path(), ANY_PORT)?;
+            command.env("AEGIS_UP__GARAK_RUNNER__SLOTS", "1");
+            Ok(command)
+        };
+        let mut first = Process::start("first", &mut up()?, data.path())?;
+        let client = Client::new(&first.said("ready ")?)?;
+        let probes = ["probes.goodside.ThreatenJSON", "probes.grandma.Win10"];
+        let id = create_once_warm(&client, &spec(&target, "latency/300", &probes)).await?;
+        client
+            .until(&id, Duration::from_secs(30), |_| target.stats().calls > 0)
+            .await?;
+        let pause = json!({"reason": "a test"});
+        let answer = client
+            .post(&format!("/v1/scans/{id}:pause"), &pause)
+            .await?;
+        let scan = &answer.ok()?["scan"];
+        ensure!(
+            scan["state"] == "STATE_PAUSED" && scan["pauseTime"].is_string(),
+            "{scan:#}"
+        );
+        // What runs goes on to its end.
+        let is_done = |scan: &Value| scan["coverage"]["evaluated"] == 1;
+        let scan = client.until(&id, Duration::from_secs(30), is_done).await?;
+        ensure!(scan["state"] == "STATE_PAUSED", "{scan:#}");
+        let calls = target.stats().calls;
+        first.signal(Signal::SIGKILL)?;
+        first.ended(Duration::from_secs(5))?;
+
+        let mut second = Process::start("second", &mut up()?, data.path())?;
+        let client = Client::new(&second.said("ready ")?)?;
+        // Its runner is at work, on another scan of the same target.
+        let other = spec(&target, "", &["probes.goodside.ThreatenJSON"]);
+        let other = create_once_warm(&client, &other).await?;
+        client.ended(&other).await?;
+        let scan = client.get(&format!("/v1/scans/{id}")).await?.ok()?;
+        ensure!(scan["scan"]["state"] == "STATE_PAUSED", "{scan:#}");
+        ensure!(target.stats().calls == calls + 1, "{:?}", target.stats());
+
+        client
+            .post(&format!("/v1/scans/{id}:resume"), &json!({}))
+            .await?
+            .ok()?;
+        let scan = client.ended(&id).await?;
+        ensure!(scan["state"] == "STATE_COMPLETED", "{scan:#}");
+        ensure!(scan["coverage"]["evaluated"] == 2, "{scan:#}");
+        // Each probe ran once: one call, and six.
+        ensure!(target.stats().calls == 1 + 1 + 6, "{:?}", target.stats());
+        second.signal(Signal::SIGTERM)?;
+        let status = second.ended(Duration::from_secs(30))?;
+        ensure!(status.success(), "{}", second.log_end()?);
         Ok(())
     })
 }

@@ -128,8 +128,9 @@ const SCANS: &str = "
         max_in_flight, lane_id, created_by, state, in_flight, queued, running, report_queued,
         waiting_noted, planned, evaluated, not_evaluated, passed, failed, nones, attempts_done,
         attempts_total, report_state, report_revision, report_ready_revision, report_artifacts,
-        report_reason, failure_reason, failure_message, failure_hint, last_sequence, created_at,
-        started_at, ended_at, template, template_version, defcon, custom_probes, search_text)
+        report_reason, failure_reason, failure_message, failure_hint, last_sequence,
+        compacted_sequence, created_at, started_at, ended_at, template, template_version, defcon,
+        custom_probes, search_text)
     SELECT 'default', {id}, 'nightly ' || n.i, {spec},
         'openai.OpenAICompatible', 'model-' || (n.i % 100), 50, {labels},
         '0.17.1', 'bench', 7, 0.5, 16, 'bench', 'local',
@@ -141,7 +142,7 @@ const SCANS: &str = "
         CASE WHEN {state} = 0 THEN 'TARGET_UNREACHABLE' END,
         CASE WHEN {state} = 0 THEN 'the target did not answer' END,
         CASE WHEN {state} = 0 THEN 'start it' END,
-        50, {at}, {at} + 1000, {at} + 60000 + n.i % 3600 * 1000,
+        50, 50, {at}, {at} + 1000, {at} + 60000 + n.i % 3600 * 1000,
         CASE WHEN n.i % 3 = 0 THEN 'template-' || (n.i % 15) ELSE '' END, 1,
         CASE WHEN {state} = 0 THEN NULL ELSE 1 + n.i / 3 % 5 END, {empty},
         'nightly ' || n.i || ' openai.openaicompatible model-' || (n.i % 100)

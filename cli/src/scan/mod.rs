@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use aegis_mesh::Error;
 use aegis_proto::scan::v1::{
-    CancelScanRequest, DeleteScanRequest, PlanScanRequest, PlanScanResponse, RetryScanRequest,
-    Scan, UndeleteScanRequest,
+    CancelScanRequest, DeleteScanRequest, PauseScanRequest, PlanScanRequest, PlanScanResponse,
+    ResumeScanRequest, RetryScanRequest, Scan, UndeleteScanRequest,
 };
 use comfy_table::Cell;
 
@@ -59,6 +59,21 @@ pub(crate) async fn run(
                 reason,
             };
             let response = client.scans().cancel_scan(request).await;
+            print_scan(response.map_err(Error::from)?.into_inner().scan, as_json)?;
+        }
+        ScanCommand::Pause { scan, reason } => {
+            let request = PauseScanRequest {
+                scan_id: scan.scan_id,
+                reason,
+            };
+            let response = client.scans().pause_scan(request).await;
+            print_scan(response.map_err(Error::from)?.into_inner().scan, as_json)?;
+        }
+        ScanCommand::Resume(args) => {
+            let request = ResumeScanRequest {
+                scan_id: args.scan_id,
+            };
+            let response = client.scans().resume_scan(request).await;
             print_scan(response.map_err(Error::from)?.into_inner().scan, as_json)?;
         }
         ScanCommand::Retry(args) => {

@@ -208,6 +208,7 @@ fn empty(project: &ProjectId, import: &Import) -> Scan {
         created_by: import.created_by.clone(),
         state: ScanState::Completed,
         cancel_requested_at: None,
+        paused_at: None,
         in_flight: 0,
         queued: 0,
         running: 0,

@@ -105,6 +105,32 @@ pub fn end_run(
     }
 }
 
+/// Nothing of the scan is leased any more: what waits does not count in its lane, so that a poll
+/// looks at no lane for it.
+pub fn pause(scan: &mut Scan, lane: &mut Lane, reason: &str, now: i64, log: &mut Log) {
+    scan.move_to(ScanState::Paused, reason, now, log);
+    lane.queued -= scan.queued;
+    lane.forget_if_idle();
+}
+
+/// What waits counts in its lane again. Called before the scan leaves the state.
+pub fn unpause(scan: &Scan, lane: &mut Lane) {
+    lane.queued += scan.queued;
+}
+
+/// The scan goes on where it was.
+pub fn resume(scan: &mut Scan, lane: &mut Lane, now: i64, log: &mut Log) {
+    unpause(scan, lane);
+    scan.move_to(going(scan), "RESUMED", now, log);
+}
+
+fn going(scan: &Scan) -> ScanState {
+    match scan.started_at {
+        Some(_) => ScanState::Running,
+        None => ScanState::Pending,
+    }
+}
+
 /// A probe's task that waits is cancelled.
 pub fn cancel_queued(scan: &mut Scan, lane: &mut Lane, task: &mut Task, log: &mut Log) {
     scan.queued -= 1;
@@ -136,7 +162,7 @@ fn enqueue(scan: &mut Scan, lane: Option<&mut Lane>, task: &mut Task) {
     match lane {
         Some(lane) => {
             scan.queued += 1;
-            lane.queued += 1;
+            lane.queued += i32::from(!scan.is_paused());
         }
         None => scan.report_queued = true,
     }
@@ -265,6 +291,10 @@ pub enum Settlement {
 pub fn settle(scan: &mut Scan, after: TaskKind, now: i64, log: &mut Log) -> Settlement {
     if scan.state.is_terminal() || scan.has_open_tasks() {
         return Settlement::Nothing;
+    }
+    if scan.is_paused() {
+        // Its last probes ran to their end: there is nothing left to pause.
+        scan.move_to(going(scan), "", now, log);
     }
     if after == TaskKind::Probe && scan.evaluated > 0 {
         return Settlement::Report {

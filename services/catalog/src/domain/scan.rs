@@ -21,6 +21,8 @@ words! {
         Pending = "PENDING",
         /// Something has run.
         Running = "RUNNING",
+        /// Nothing new is leased until it is resumed.
+        Paused = "PAUSED",
         /// A cancel was asked for; what runs is being stopped, or the report is being made.
         Cancelling = "CANCELLING",
         /// Every task ended and something was evaluated.
@@ -39,20 +41,22 @@ impl ScanState {
     }
 
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Pending,
         Self::Running,
+        Self::Paused,
         Self::Cancelling,
         Self::Completed,
         Self::Failed,
         Self::Cancelled,
     ];
 
-    /// Its place in a scan's life, as the database computes it; 3 is kept for PAUSED.
+    /// Its place in a scan's life, as the database computes it.
     pub const fn rank(self) -> i64 {
         match self {
             Self::Pending => 1,
             Self::Running => 2,
+            Self::Paused => 3,
             Self::Cancelling => 4,
             Self::Completed => 5,
             Self::Failed => 6,
@@ -170,6 +174,8 @@ pub struct Scan {
     pub state: ScanState,
     /// When a cancel was asked for.
     pub cancel_requested_at: Option<i64>,
+    /// Since when it is paused; set exactly when its state is that.
+    pub paused_at: Option<i64>,
     /// Calls granted to running probe tasks.
     pub in_flight: i32,
     /// Probe tasks that wait for a runner.
@@ -258,6 +264,12 @@ impl Scan {
         });
         self.state = to;
         self.ended_at = to.is_terminal().then_some(now);
+        self.paused_at = (to == ScanState::Paused).then_some(now);
+    }
+
+    /// Whether nothing of it may be leased before it is resumed.
+    pub fn is_paused(&self) -> bool {
+        self.state == ScanState::Paused
     }
 
     /// Whether a cancel was asked for.
@@ -292,6 +304,11 @@ impl Scan {
             hash.update([0]);
         }
         hex::encode(&hash.finalize()[..8])
+    }
+
+    /// Whether a probe waits or runs.
+    pub fn has_open_probes(&self) -> bool {
+        self.evaluated + self.not_evaluated < self.planned
     }
 
     /// Whether anything waits or runs.
@@ -372,7 +389,7 @@ pub struct ScanView {
 }
 
 words! {
-    /// Why nothing of a scan runs although it has not ended.
+    /// Why nothing of a scan runs although it has not ended and is not paused.
     WaitingReason {
         /// Other work comes first.
         Queued = "QUEUED",
@@ -386,7 +403,7 @@ words! {
 impl WaitingReason {
     /// The reason for a scan whose lane is paused or not, and which has a runner or not.
     pub fn of(scan: &Scan, lane_is_paused: bool, has_runner: bool) -> Option<Self> {
-        if scan.state.is_terminal() || scan.running > 0 {
+        if scan.state.is_terminal() || scan.is_paused() || scan.running > 0 {
             return None;
         }
         // A report needs no target.

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use aegis_mesh::{Error, Result, Shutdown, principal_of};
 use aegis_proto::internal::catalog::v1::{
     self as proto, CancelScanRequest, CancelScanResponse, CreateScanRequest, CreateScanResponse,
-    FindScanByRequestRequest, FindScanByRequestResponse, RetryScanRequest, RetryScanResponse,
-    WatchScanRequest, scan_store_service_server::ScanStoreService,
+    FindScanByRequestRequest, FindScanByRequestResponse, PauseScanRequest, PauseScanResponse,
+    ResumeScanRequest, ResumeScanResponse, RetryScanRequest, RetryScanResponse, WatchScanRequest,
+    scan_store_service_server::ScanStoreService,
 };
 use aegis_proto::scan::v1::CustomProbeVersion;
 use tonic::{Request, Response, Status};
@@ -75,6 +76,29 @@ impl ScanStoreService for Scans {
         let scan = self.store.cancel(&project, id, &reason).await?;
         let scan = Some(view::scan(scan)?);
         Ok(Response::new(CancelScanResponse { scan }))
+    }
+
+    async fn pause_scan(
+        &self,
+        request: Request<PauseScanRequest>,
+    ) -> Result<Response<PauseScanResponse>, Status> {
+        let project = principal_of(&request)?.project;
+        let request = request.into_inner();
+        let id = check::scan_id(&request.scan_id)?;
+        let reason = check::optional("reason", &request.reason, 200)?;
+        let scan = self.store.pause(&project, id, &reason).await?;
+        let scan = Some(view::scan(scan)?);
+        Ok(Response::new(PauseScanResponse { scan }))
+    }
+
+    async fn resume_scan(
+        &self,
+        request: Request<ResumeScanRequest>,
+    ) -> Result<Response<ResumeScanResponse>, Status> {
+        let project = principal_of(&request)?.project;
+        let id = check::scan_id(&request.get_ref().scan_id)?;
+        let scan = Some(view::scan(self.store.resume(&project, id).await?)?);
+        Ok(Response::new(ResumeScanResponse { scan }))
     }
 
     async fn retry_scan(

@@ -67,6 +67,7 @@ pub(crate) fn scan(view: ScanView) -> Result<proto::Scan> {
         end_time: scan.ended_at.map(timestamp),
         delete_time: scan.deleted_at.map(timestamp),
         purge_time: scan.purge_at.map(timestamp),
+        pause_time: scan.paused_at.map(timestamp),
         template: scan.template,
         template_version: scan.template_version,
         defcon: scan.defcon,
@@ -159,6 +160,7 @@ pub(crate) fn state(state: ScanState) -> proto::scan::State {
     match state {
         ScanState::Pending => State::Pending,
         ScanState::Running => State::Running,
+        ScanState::Paused => State::Paused,
         ScanState::Cancelling => State::Cancelling,
         ScanState::Completed => State::Completed,
         ScanState::Failed => State::Failed,
@@ -166,17 +168,18 @@ pub(crate) fn state(state: ScanState) -> proto::scan::State {
     }
 }
 
-/// `None` for a state that no scan here can be in.
+/// `None` for none.
 pub(crate) fn state_of(state: proto::scan::State) -> Option<ScanState> {
     use proto::scan::State;
     Some(match state {
         State::Pending => ScanState::Pending,
         State::Running => ScanState::Running,
+        State::Paused => ScanState::Paused,
         State::Cancelling => ScanState::Cancelling,
         State::Completed => ScanState::Completed,
         State::Failed => ScanState::Failed,
         State::Cancelled => ScanState::Cancelled,
-        State::Paused | State::Unspecified => return None,
+        State::Unspecified => return None,
     })
 }
 

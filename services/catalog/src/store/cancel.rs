@@ -47,9 +47,10 @@ impl Store {
         }
         let now = tx.now().await?;
         let mut log = Log::default();
+        let was_paused = scan.is_paused();
         scan.cancel_requested_at = Some(now);
         scan.move_to(ScanState::Cancelling, reason, now, &mut log);
-        cancel_queued(&tx, &mut scan, now, &mut log).await?;
+        cancel_queued(&tx, &mut scan, was_paused, now, &mut log).await?;
         settle::settle(&tx, &mut scan, TaskKind::Probe, now, &mut log).await?;
         scans::save(&mut tx, &mut scan, now, log).await?;
         // A report may be waiting now, and the lane may have got room in its index.
@@ -58,12 +59,21 @@ impl Store {
     }
 }
 
-async fn cancel_queued(tx: &Tx, scan: &mut Scan, now: i64, log: &mut Log) -> Result<()> {
+async fn cancel_queued(
+    tx: &Tx,
+    scan: &mut Scan,
+    was_paused: bool,
+    now: i64,
+    log: &mut Log,
+) -> Result<()> {
     if scan.queued == 0 {
         return Ok(());
     }
     let project = scan.project.clone();
     let mut lane = scans::lock_lane(tx, scan).await?;
+    if was_paused {
+        ledger::unpause(scan, &mut lane);
+    }
     let queued = [TaskState::Queued];
     let mut reason = (String::new(), String::new());
     for mut task in tasks::of_scan(tx, &project, scan.id, TaskKind::Probe, &queued).await? {

@@ -173,6 +173,7 @@ fn fresh_scan(project: &ProjectId, id: ScanId, new: &NewScan, now: i64) -> Scan 
         created_by: new.created_by.clone(),
         state: ScanState::Pending,
         cancel_requested_at: None,
+        paused_at: None,
         in_flight: 0,
         queued: 0,
         running: 0,

@@ -29,13 +29,13 @@ const REPEATED: &str = "
 /// The best scan that has a probe task to lease. An empty poll costs the same whatever waits:
 /// lanes without room or work are not in the index lanes_with_room, paused ones lie past the
 /// end of its range, and of each lane that is left only the first row of scans_with_work is
-/// looked at, which again has only scans with room and work.
+/// looked at, which again has only scans with room and work that are not paused.
 const PICK_PROBE: &str = "
     SELECT s.id AS scan_id FROM lanes l
     JOIN scans s ON s.project_id = l.project_id AND s.id = (
         SELECT c.id FROM scans c
         WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
-          AND c.queued > 0 AND c.in_flight < c.max_in_flight
+          AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED'
           -- All that wait may be waiting out a backoff.
           AND EXISTS (
               SELECT 1 FROM tasks t
@@ -309,7 +309,7 @@ impl Store {
         call: &LeaseCall,
     ) -> Result<Option<Granted>> {
         let now = tx.now().await?;
-        if scan.queued == 0 || scan.in_flight >= scan.max_in_flight {
+        if scan.queued == 0 || scan.in_flight >= scan.max_in_flight || scan.is_paused() {
             return Ok(None);
         }
         let mut lane = scans::lock_lane(tx, &scan).await?;

@@ -27,6 +27,7 @@ mod list;
 mod located;
 mod migration;
 mod operate;
+mod pause;
 mod report;
 mod reports;
 mod results;

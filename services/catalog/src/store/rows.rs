@@ -40,6 +40,7 @@ pub(crate) fn scan_of(row: scan::Model) -> Result<Scan> {
         created_by: row.created_by,
         state: row.state.parse()?,
         cancel_requested_at: row.cancel_requested_at,
+        paused_at: row.paused_at,
         in_flight: row.in_flight,
         queued: row.queued,
         running: row.running,
@@ -87,6 +88,7 @@ pub(crate) fn scan_changes(scan: &Scan) -> scan::ActiveModel {
     scan::ActiveModel {
         state: Set(scan.state.as_str().to_owned()),
         cancel_requested_at: Set(scan.cancel_requested_at),
+        paused_at: Set(scan.paused_at),
         in_flight: Set(scan.in_flight),
         queued: Set(scan.queued),
         running: Set(scan.running),

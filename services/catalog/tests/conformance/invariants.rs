@@ -3,7 +3,7 @@
 use crate::world::World;
 
 /// Each gives the number of rows that are wrong.
-const WRONG: [(&str, &str); 25] = [
+const WRONG: [(&str, &str); 26] = [
     (
         "a lane's calls in flight are not those of what runs",
         "SELECT COUNT(*) FROM lanes l WHERE l.in_flight <> (SELECT COALESCE(SUM(t.granted), 0)
@@ -12,7 +12,14 @@ const WRONG: [(&str, &str); 25] = [
     (
         "a lane's queue is not what waits",
         "SELECT COUNT(*) FROM lanes l WHERE l.queued <> (SELECT COUNT(*)
-         FROM tasks t WHERE t.lane_id = l.id AND t.state = 'QUEUED')",
+         FROM tasks t JOIN scans s ON s.id = t.scan_id
+         WHERE t.lane_id = l.id AND t.state = 'QUEUED' AND s.state <> 'PAUSED')",
+    ),
+    (
+        "a scan is paused with nothing left to pause",
+        "SELECT COUNT(*) FROM scans s WHERE s.state = 'PAUSED' AND NOT EXISTS (SELECT 1
+         FROM tasks t WHERE t.scan_id = s.id AND t.kind = 'PROBE'
+           AND t.state IN ('QUEUED', 'RUNNING'))",
     ),
     (
         "a scan's calls in flight are not those of what runs",

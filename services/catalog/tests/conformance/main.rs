@@ -25,6 +25,7 @@ mod lists;
 mod located;
 mod many;
 mod pages;
+mod pause;
 mod random;
 mod report;
 mod retry;

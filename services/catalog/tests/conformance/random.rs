@@ -45,6 +45,9 @@ async fn run(world: &World, seed: u64) {
         step(world, &mut dice, &mut scans, &mut leases).await;
         invariants::check(world).await;
     }
+    for id in scans {
+        world.store.resume(&world.project, id).await.unwrap();
+    }
     world.end_waits().await;
     world.age_leases().await;
     while world.expire().await > 0 {
@@ -67,7 +70,7 @@ async fn step(
     scans: &mut Vec<ScanId>,
     leases: &mut Vec<Granted>,
 ) {
-    match dice.random_range(0..12) {
+    match dice.random_range(0..14) {
         0 => {
             let mut new = new_scan(dice.random_range(1..5));
             new.lane.key = format!("target-{}", dice.random_range(0..2));
@@ -97,6 +100,16 @@ async fn step(
             if let Some(id) = some(dice, scans) {
                 // Refused while it runs, or when nothing is left to do.
                 let _ = world.store.retry(&world.project, *id).await;
+            }
+        }
+        11 => {
+            if let Some(id) = some(dice, scans) {
+                world.store.pause(&world.project, *id, "").await.unwrap();
+            }
+        }
+        12 => {
+            if let Some(id) = some(dice, scans) {
+                world.store.resume(&world.project, *id).await.unwrap();
             }
         }
         _ => world.end_waits().await,

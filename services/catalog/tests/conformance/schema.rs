@@ -7,7 +7,7 @@ use aegis_catalog::{
     domain::history::{ScanFilter, ScanOrder, ScanQuery},
     store::{self, Store},
 };
-use sea_orm::DatabaseBackend;
+use sea_orm::{ConnectionTrait, DatabaseBackend};
 
 use crate::{
     many, on_both_without_books,
@@ -19,6 +19,7 @@ on_both_without_books!(
     a_newer_database_is_refused,
     an_older_database_is_refused_where_it_must_not_be_changed,
     a_downgrade_that_would_lose_data_is_refused,
+    a_paused_scan_keeps_the_schema_from_going_back,
     large_indexes_are_built_while_it_works,
 );
 
@@ -95,6 +96,26 @@ async fn an_older_database_is_refused_where_it_must_not_be_changed(world: &World
     store::answers(&options, false).await.unwrap();
     store::migrate(&options).await.unwrap();
     Store::open(&options, retention()).await.unwrap();
+}
+
+/// The older version knows no such state: the scan would be nobody's.
+async fn a_paused_scan_keeps_the_schema_from_going_back(world: &World) {
+    let options = options(&world.location);
+    let id = world.create(1).await;
+    world.store.pause(&world.project, id, "").await.unwrap();
+    let lost = store::migrate_down(&options, "000008").await.unwrap_err();
+    assert_eq!(lost.reason(), "DOWNGRADE_LOSES_DATA");
+    assert!(lost.message().contains("scans.paused_at"), "{lost}");
+    world.store.resume(&world.project, id).await.unwrap();
+    store::migrate_down(&options, "000008").await.unwrap();
+    let paused = "UPDATE scans SET state = 'PAUSED'";
+    let tx = world.hold("SELECT 1", vec![]).await;
+    assert!(tx.execute_unprepared(paused).await.is_err());
+    tx.rollback().await.unwrap();
+    store::migrate(&options).await.unwrap();
+    let again = Store::open(&options, retention()).await.unwrap();
+    let view = again.pause(&world.project, id, "").await.unwrap();
+    assert!(view.scan.is_paused());
 }
 
 async fn a_downgrade_that_would_lose_data_is_refused(world: &World) {

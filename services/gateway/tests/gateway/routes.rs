@@ -73,6 +73,20 @@ fn table() -> Vec<(
         ),
         (
             "POST",
+            "/v1/scans/id:pause",
+            Some(json!({"reason": "r"})),
+            "PauseScan",
+            json!({"scanId": "id", "reason": "r"}),
+        ),
+        (
+            "POST",
+            "/v1/scans/id:resume",
+            None,
+            "ResumeScan",
+            json!({"scanId": "id"}),
+        ),
+        (
+            "POST",
             "/v1/scans/id:retry",
             Some(json!({})),
             "RetryScan",

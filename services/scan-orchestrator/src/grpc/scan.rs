@@ -7,8 +7,9 @@ use aegis_proto::{
     internal::catalog::v1::{self as store, scan_store_service_client::ScanStoreServiceClient},
     scan::v1::{
         CancelScanRequest, CancelScanResponse, CreateScanRequest, CreateScanResponse,
-        PlanScanRequest, PlanScanResponse, RetryScanRequest, RetryScanResponse, Scan, ScanSpec,
-        WatchScanRequest, scan_service_server::ScanService,
+        PauseScanRequest, PauseScanResponse, PlanScanRequest, PlanScanResponse, ResumeScanRequest,
+        ResumeScanResponse, RetryScanRequest, RetryScanResponse, Scan, ScanSpec, WatchScanRequest,
+        scan_service_server::ScanService,
     },
     template::v1::Template,
 };
@@ -259,6 +260,46 @@ impl ScanService for ScanApi {
             .map_err(relay)?;
         let scan = Some(required(answer.into_inner().scan)?);
         Ok(Response::new(CancelScanResponse { scan }))
+    }
+
+    async fn pause_scan(
+        &self,
+        request: Request<PauseScanRequest>,
+    ) -> Result<Response<PauseScanResponse>, Status> {
+        let PauseScanRequest {
+            scan_id: id,
+            reason,
+        } = request.into_inner();
+        let mut violations = Violations::new();
+        scan_id(&id, &mut violations);
+        creation::text("reason", &reason, check::MAX_REASON, &mut violations);
+        violations.into_result()?;
+        let intent = store::PauseScanRequest {
+            scan_id: id,
+            reason,
+        };
+        let answer = self.store.clone().pause_scan(intent).await.map_err(relay)?;
+        let scan = Some(required(answer.into_inner().scan)?);
+        Ok(Response::new(PauseScanResponse { scan }))
+    }
+
+    async fn resume_scan(
+        &self,
+        request: Request<ResumeScanRequest>,
+    ) -> Result<Response<ResumeScanResponse>, Status> {
+        let ResumeScanRequest { scan_id: id } = request.into_inner();
+        let mut violations = Violations::new();
+        scan_id(&id, &mut violations);
+        violations.into_result()?;
+        let intent = store::ResumeScanRequest { scan_id: id };
+        let answer = self
+            .store
+            .clone()
+            .resume_scan(intent)
+            .await
+            .map_err(relay)?;
+        let scan = Some(required(answer.into_inner().scan)?);
+        Ok(Response::new(ResumeScanResponse { scan }))
     }
 
     async fn retry_scan(

@@ -43,6 +43,8 @@ pub(crate) enum Step {
 pub(crate) struct Seen {
     pub(crate) created: Vec<pb::CreateScanRequest>,
     pub(crate) cancelled: Vec<pb::CancelScanRequest>,
+    pub(crate) paused: Vec<pb::PauseScanRequest>,
+    pub(crate) resumed: Vec<pb::ResumeScanRequest>,
     pub(crate) retried: Vec<pb::RetryScanRequest>,
     /// With whom they were asked for.
     pub(crate) watches: Vec<(pb::WatchScanRequest, Principal)>,
@@ -156,6 +158,26 @@ impl ScanStoreService for Fake {
         let scan = scan(request.scan_id.clone());
         self.seen().cancelled.push(request);
         Ok(Response::new(pb::CancelScanResponse { scan }))
+    }
+
+    async fn pause_scan(
+        &self,
+        request: Request<pb::PauseScanRequest>,
+    ) -> Result<Response<pb::PauseScanResponse>, Status> {
+        let request = request.into_inner();
+        let scan = scan(request.scan_id.clone());
+        self.seen().paused.push(request);
+        Ok(Response::new(pb::PauseScanResponse { scan }))
+    }
+
+    async fn resume_scan(
+        &self,
+        request: Request<pb::ResumeScanRequest>,
+    ) -> Result<Response<pb::ResumeScanResponse>, Status> {
+        let request = request.into_inner();
+        let scan = scan(request.scan_id.clone());
+        self.seen().resumed.push(request);
+        Ok(Response::new(pb::ResumeScanResponse { scan }))
     }
 
     async fn retry_scan(

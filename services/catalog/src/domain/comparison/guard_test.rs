@@ -26,6 +26,7 @@ pub(super) fn scan() -> Scan {
         created_by: "local".to_owned(),
         state: ScanState::Completed,
         cancel_requested_at: None,
+        paused_at: None,
         in_flight: 0,
         queued: 0,
         running: 0,

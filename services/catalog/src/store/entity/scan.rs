@@ -24,6 +24,7 @@ pub struct Model {
     pub created_by: String,
     pub state: String,
     pub cancel_requested_at: Option<i64>,
+    pub paused_at: Option<i64>,
     pub in_flight: i32,
     pub queued: i32,
     pub running: i32,

@@ -10,6 +10,7 @@ mod m20261124_000005_templates;
 mod m20261124_000006_custom_probes;
 mod m20261124_000007_store_keeping;
 mod m20261124_000008_imports;
+mod m20261130_000009_pause;
 
 /// All migrations, in order.
 pub(crate) struct Migrator;
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000006_custom_probes::Migration),
             Box::new(m20261124_000007_store_keeping::Migration),
             Box::new(m20261124_000008_imports::Migration),
+            Box::new(m20261130_000009_pause::Migration),
         ]
     }
 }

@@ -104,7 +104,9 @@ pub(crate) fn of_end(scan: &Scan) -> Option<Delta> {
         ScanState::Completed => sums.scans_completed = 1,
         ScanState::Failed => sums.scans_failed = 1,
         ScanState::Cancelled => sums.scans_cancelled = 1,
-        ScanState::Pending | ScanState::Running | ScanState::Cancelling => return None,
+        ScanState::Pending | ScanState::Running | ScanState::Paused | ScanState::Cancelling => {
+            return None;
+        }
     }
     Some(Delta {
         target: target(scan),

@@ -5,7 +5,8 @@ use aegis_proto::{
     internal::task::v1::{self as task, task_service_server::TaskService},
     scan::v1::{
         CancelScanRequest, CancelScanResponse, CreateScanRequest, CreateScanResponse,
-        PlanScanRequest, PlanScanResponse, Progress, RetryScanRequest, RetryScanResponse, Scan,
+        PauseScanRequest, PauseScanResponse, PlanScanRequest, PlanScanResponse, Progress,
+        ResumeScanRequest, ResumeScanResponse, RetryScanRequest, RetryScanResponse, Scan,
         ScanEvent, Waiting, WatchScanHeartbeat, WatchScanRequest, WatchScanResponse,
         scan_event::Kind, scan_service_server::ScanService, watch_scan_response::Update,
     },
@@ -48,6 +49,22 @@ impl ScanService for Fake {
         request: Request<CancelScanRequest>,
     ) -> Result<Response<CancelScanResponse>, Status> {
         self.saw("CancelScan", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn pause_scan(
+        &self,
+        request: Request<PauseScanRequest>,
+    ) -> Result<Response<PauseScanResponse>, Status> {
+        self.saw("PauseScan", &request);
+        Ok(Response::new(Default::default()))
+    }
+
+    async fn resume_scan(
+        &self,
+        request: Request<ResumeScanRequest>,
+    ) -> Result<Response<ResumeScanResponse>, Status> {
+        self.saw("ResumeScan", &request);
         Ok(Response::new(Default::default()))
     }
 
