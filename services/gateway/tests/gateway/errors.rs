@@ -143,7 +143,7 @@ async fn paths_and_methods_that_there_are_not() {
         "/v1/scan",
         "/v1/scans/",
         "/v1/scans/a/b/c",
-        "/v1/scans/id:pause",
+        "/v1/scans/id:archive",
         "/v1/scans/../../etc/passwd",
         "/aegis.scan.v1.HistoryService/GetScan",
         "/aegis.internal.task.v1.TaskService/LeaseTask",
