@@ -45,7 +45,9 @@ pub use principal::{Principal, principal_of};
 pub use retry::{RetryPolicy, retry};
 pub use secret::Secret;
 pub use server::{MeshServer, ServerConfig};
-pub use service::{ServiceArgs, ServiceConfig, listen, main_with, main_with_commands};
+pub use service::{
+    ServiceArgs, ServiceConfig, listen, main_with, main_with_args, main_with_commands,
+};
 pub use shutdown::Shutdown;
 pub use spawn::{TaskGroup, TaskHandle, spawn};
 pub use telemetry::{LogFormat, TelemetryConfig, TelemetryGuard};

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
 
@@ -30,7 +30,7 @@ pub trait ServiceConfig: DeserializeOwned + Serialize + Default {
 }
 
 /// What every service's command line takes.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ServiceArgs {
     /// A TOML file with the configuration.
     #[arg(long, value_name = "FILE", global = true)]
@@ -45,6 +45,15 @@ pub struct ServiceArgs {
 struct CommandLine {
     #[command(flatten)]
     args: ServiceArgs,
+}
+
+#[derive(Parser)]
+#[command(version, about, long_about = None)]
+struct CommandLineWithArgs<A: Args> {
+    #[command(flatten)]
+    args: ServiceArgs,
+    #[command(flatten)]
+    own: A,
 }
 
 #[derive(Parser)]
@@ -69,6 +78,21 @@ where
     let CommandLineWith { args, command } = CommandLineWith::<C>::parse();
     execute(service, &args, |config, shutdown| {
         run(command, config, shutdown)
+    })
+}
+
+/// As [`main_with`], of a program with arguments of its own, which `run` gets.
+pub fn main_with_args<A, T, F, Fut, E>(service: &'static str, run: F) -> ExitCode
+where
+    A: Args,
+    T: ServiceConfig,
+    F: FnOnce(A, T, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: fmt::Display,
+{
+    let CommandLineWithArgs { args, own } = CommandLineWithArgs::<A>::parse();
+    execute(service, &args, |config, shutdown| {
+        run(own, config, shutdown)
     })
 }
 

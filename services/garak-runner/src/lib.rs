@@ -12,4 +12,4 @@ mod service;
 mod work;
 
 pub use config::Config;
-pub use service::{Deps, Running, run, start};
+pub use service::{Deps, RunnerArgs, Running, run, start};

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    aegis_mesh::main_with("garak-runner", aegis_garak_runner::run)
+    aegis_mesh::main_with_args("garak-runner", aegis_garak_runner::run)
 }

@@ -31,6 +31,15 @@ pub struct Deps {
     tasks: MeshChannel,
     artifacts: MeshChannel,
     environment: BTreeMap<String, String>,
+    once: bool,
+}
+
+/// What the command line of a runner takes besides every service's.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct RunnerArgs {
+    /// Ends after one task a slot, or when there is none: a runner that is a job.
+    #[arg(long)]
+    pub once: bool,
 }
 
 impl Deps {
@@ -40,7 +49,14 @@ impl Deps {
             tasks: orchestrator,
             artifacts: artifact,
             environment: aegis_mesh::service::environment().collect(),
+            once: false,
         }
+    }
+
+    /// Each slot ends after one task, or when a poll brings none; then the runner ends, too.
+    pub fn once(mut self) -> Self {
+        self.once = true;
+        self
     }
 
     /// Takes secrets from here instead of the process's environment.
@@ -72,7 +88,8 @@ impl Running {
     }
 
     /// Waits until it has drained and every process of it is gone, which follows a shutdown or a
-    /// Drain call within drain grace, kill grace and a few seconds.
+    /// Drain call within drain grace, kill grace and a few seconds; or its last task, of one that
+    /// works [`Deps::once`].
     ///
     /// # Errors
     /// INTERNAL when it ended otherwise.
@@ -98,16 +115,19 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
 }
 
 /// Runs a runner as a process of its own: dials the services that the configuration names, listens,
-/// and serves until `shutdown` or a Drain call.
+/// and serves until `shutdown` or a Drain call, or until it has worked once if that is all it is for.
 ///
 /// # Errors
 /// As [`start`]; FAILED_PRECONDITION / LISTEN_FAILED when the address cannot be listened on.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<()> {
+pub async fn run(args: RunnerArgs, config: Config, shutdown: Shutdown) -> Result<()> {
     config.validate()?;
-    let deps = Deps::new(
-        MeshChannel::connect(&config.orchestrator)?,
-        MeshChannel::connect(&config.artifact)?,
-    );
+    let deps = Deps {
+        once: args.once,
+        ..Deps::new(
+            MeshChannel::connect(&config.orchestrator)?,
+            MeshChannel::connect(&config.artifact)?,
+        )
+    };
     let listener = listen(config.server.listen).await?;
     let (server, work) = assemble(config, deps, shutdown)?;
     server.health().set_serving();
@@ -134,6 +154,7 @@ fn assemble(
     let server_config = config.server.clone();
     let runner = Arc::new(Runner::new(RunnerParts {
         id: config.runner_id.clone().unwrap_or_else(new_id),
+        once: deps.once,
         secrets: secrets(&allowance, deps.environment),
         allowance,
         tasks: TaskClient::new(deps.tasks),
@@ -173,6 +194,8 @@ async fn work(runner: Arc<Runner>, shutdown: Shutdown) {
         tokio::select! {
             () = shutdown.triggered() => {}
             () = runner.draining() => {}
+            // Slots end by themselves when each is for one task.
+            () = all(&mut slots) => {}
         }
     }
     runner.drain();

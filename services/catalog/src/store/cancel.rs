@@ -5,7 +5,7 @@ use aegis_proto::ids::{ProjectId, ScanId};
 use super::{Store, fault::Result, key, retrying, scans, settle, tasks, tx::Tx};
 use crate::domain::{
     event::Log,
-    ledger, refusal,
+    ledger,
     scan::{Scan, ScanState, ScanView},
     task::{TaskKind, TaskState},
 };
@@ -35,13 +35,7 @@ impl Store {
 
     async fn try_cancel(&self, project: &ProjectId, id: ScanId, reason: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let mut scan = scans::lock(&tx, project, id)
-            .await?
-            .filter(|scan| scan.deleted_at.is_none())
-            .ok_or_else(|| refusal::scan_not_found(id))?;
-        if scan.imported {
-            return Err(refusal::scan_imported(id).into());
-        }
+        let mut scan = scans::lock_own(&tx, project, id).await?;
         if scan.state.is_terminal() || scan.is_cancel_requested() {
             return Ok(());
         }

@@ -2,11 +2,11 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, retrying, scans, tx::Tx};
+use super::{Store, fault::Result, retrying, scans};
 use crate::domain::{
     event::Log,
-    ledger, refusal,
-    scan::{Scan, ScanState, ScanView},
+    ledger,
+    scan::{ScanState, ScanView},
 };
 
 impl Store {
@@ -36,7 +36,7 @@ impl Store {
 
     async fn try_pause(&self, project: &ProjectId, id: ScanId, reason: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let mut scan = locked(&tx, project, id).await?;
+        let mut scan = scans::lock_own(&tx, project, id).await?;
         let goes_on = matches!(scan.state, ScanState::Pending | ScanState::Running);
         if !goes_on || !scan.has_open_probes() {
             return Ok(());
@@ -52,7 +52,7 @@ impl Store {
 
     async fn try_resume(&self, project: &ProjectId, id: ScanId) -> Result<()> {
         let mut tx = self.write().await?;
-        let mut scan = locked(&tx, project, id).await?;
+        let mut scan = scans::lock_own(&tx, project, id).await?;
         if !scan.is_paused() {
             return Ok(());
         }
@@ -65,15 +65,4 @@ impl Store {
         tx.wake_queue();
         tx.commit().await
     }
-}
-
-async fn locked(tx: &Tx, project: &ProjectId, id: ScanId) -> Result<Scan> {
-    let scan = scans::lock(tx, project, id)
-        .await?
-        .filter(|scan| scan.deleted_at.is_none())
-        .ok_or_else(|| refusal::scan_not_found(id))?;
-    if scan.imported {
-        return Err(refusal::scan_imported(id).into());
-    }
-    Ok(scan)
 }

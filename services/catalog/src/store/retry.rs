@@ -32,13 +32,7 @@ impl Store {
 
     async fn try_retry(&self, project: &ProjectId, id: ScanId) -> Result<()> {
         let mut tx = self.write().await?;
-        let mut scan = scans::lock(&tx, project, id)
-            .await?
-            .filter(|scan| scan.deleted_at.is_none())
-            .ok_or_else(|| refusal::scan_not_found(id))?;
-        if scan.imported {
-            return Err(refusal::scan_imported(id).into());
-        }
+        let mut scan = scans::lock_own(&tx, project, id).await?;
         if !scan.state.is_terminal() {
             return Err(refusal::scan_not_terminal(id, scan.state).into());
         }

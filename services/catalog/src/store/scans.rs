@@ -11,7 +11,7 @@ use super::{
     rows,
     tx::Tx,
 };
-use crate::domain::{event::Log, lane::Lane, scan::Scan};
+use crate::domain::{event::Log, lane::Lane, refusal, scan::Scan};
 
 /// Rows of one INSERT: PostgreSQL takes 65,535 values in a statement, SQLite 32,766.
 const EVENTS_PER_INSERT: usize = 1_000;
@@ -24,6 +24,21 @@ pub(crate) async fn lock(tx: &Tx, project: &ProjectId, id: ScanId) -> Result<Opt
         .one(tx.conn())
         .await?;
     row.map(rows::scan_of).transpose()
+}
+
+/// Locks the row of a scan whose run its user may steer.
+///
+/// # Errors
+/// NOT_FOUND / SCAN_NOT_FOUND, also when it is deleted; FAILED_PRECONDITION / SCAN_IMPORTED.
+pub(crate) async fn lock_own(tx: &Tx, project: &ProjectId, id: ScanId) -> Result<Scan> {
+    let scan = lock(tx, project, id)
+        .await?
+        .filter(|scan| scan.deleted_at.is_none())
+        .ok_or_else(|| refusal::scan_not_found(id))?;
+    if scan.imported {
+        return Err(refusal::scan_imported(id).into());
+    }
+    Ok(scan)
 }
 
 /// Locks the scan's lane. The scan is locked already.

@@ -20,20 +20,26 @@ const LAST_PAUSE: Duration = Duration::from_secs(10);
 /// A poll that is answered sooner, with nothing, was not held.
 const NOT_HELD: Duration = Duration::from_secs(1);
 
-/// Leases and runs tasks until the runner drains.
+/// Leases and runs tasks until the runner drains; one, if that is all it is for.
 pub(crate) async fn lease_loop(runner: Arc<Runner>) {
     while !runner.is_draining() {
         let leased = tokio::select! {
             leased = next(&runner) => leased,
             () = runner.draining() => return,
         };
+        let Some(leased) = leased else {
+            return;
+        };
         run(&runner, leased).await;
+        if runner.is_for_once() {
+            return;
+        }
     }
 }
 
-/// Asks until there is a task. The repeat of a poll whose answer was lost has the same id, so that
+/// Asks until there is a task; a runner for once asks until it knows that there is none. The repeat of a poll whose answer was lost has the same id, so that
 /// it gets the same lease.
-async fn next(runner: &Runner) -> Leased {
+async fn next(runner: &Runner) -> Option<Leased> {
     let mut pause = FIRST_PAUSE;
     let mut request_id = Uuid::new_v4().to_string();
     loop {
@@ -41,7 +47,8 @@ async fn next(runner: &Runner) -> Leased {
         let _ = runner.warm().ready().await;
         let asked = Instant::now();
         match runner.tasks().lease(&poll(runner, &request_id)).await {
-            Ok(Some(leased)) => return leased,
+            Ok(Some(leased)) => return Some(leased),
+            Ok(None) if runner.is_for_once() => return None,
             Ok(None) => {
                 request_id = Uuid::new_v4().to_string();
                 pause = FIRST_PAUSE;

@@ -39,6 +39,8 @@ pub(crate) struct Runner {
 /// What a runner is made from.
 pub(crate) struct RunnerParts {
     pub(crate) id: String,
+    /// Each slot is for one task.
+    pub(crate) once: bool,
     pub(crate) config: Config,
     pub(crate) allowance: Allowance,
     /// Values of the permitted variables that are set.
@@ -74,6 +76,10 @@ impl Runner {
 
     pub(crate) fn id(&self) -> &str {
         &self.parts.id
+    }
+
+    pub(crate) fn is_for_once(&self) -> bool {
+        self.parts.once
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -52,16 +52,30 @@ impl Bench {
         change: impl FnOnce(&mut Config),
         environment: &[(&str, &str)],
     ) -> Self {
-        let (name, catalogue) = KEPT.get_or_init(survey).await;
-        let data = tempfile::tempdir().unwrap();
-        std::fs::write(data.path().join(name), catalogue).unwrap();
-        Self::start_in(data, change, environment).await
+        Self::start_in(surveyed().await, change, environment).await
+    }
+
+    /// A runner of two slots that works once.
+    pub(crate) async fn start_once() -> Self {
+        let two = |config: &mut Config| config.slots = Some(2);
+        Self::start_with(surveyed().await, two, Deps::once).await
     }
 
     pub(crate) async fn start_in(
         data: TempDir,
         change: impl FnOnce(&mut Config),
         environment: &[(&str, &str)],
+    ) -> Self {
+        let environment = environment
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        Self::start_with(data, change, |deps| deps.with_environment(environment)).await
+    }
+
+    async fn start_with(
+        data: TempDir,
+        change: impl FnOnce(&mut Config),
+        with: impl FnOnce(Deps) -> Deps,
     ) -> Self {
         let fakes = Arc::new(Fakes::default());
         let mut config = Config {
@@ -72,11 +86,7 @@ impl Bench {
         };
         change(&mut config);
         let shutdown = Shutdown::new();
-        let environment = environment
-            .iter()
-            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
-        let deps =
-            Deps::new(task_channel(&fakes), artifact_channel(&fakes)).with_environment(environment);
+        let deps = with(Deps::new(task_channel(&fakes), artifact_channel(&fakes)));
         let running = start(config, deps, shutdown.clone()).await.unwrap();
         Self {
             fakes,
@@ -173,6 +183,14 @@ fn artifact_channel(fakes: &Arc<Fakes>) -> MeshChannel {
 }
 
 /// A task for the probe "test.Test", with this specification.
+/// A data directory with the catalogue of a few probes.
+async fn surveyed() -> TempDir {
+    let (name, catalogue) = KEPT.get_or_init(survey).await;
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join(name), catalogue).unwrap();
+    data
+}
+
 pub(crate) fn probe_task(spec: serde_json::Value) -> pb::LeasedTask {
     leased(Work::Probe(pb::ProbeTask {
         probe: "test.Test".to_owned(),
