@@ -159,8 +159,15 @@ def test_syntax_errors_have_their_place(
         (with_init("raise ValueError('no data')"), "raise ValueError", "PROBE_CRASHED", "ValueError: no data"),
         (with_init("while True:", "    pass"), "while True", "CHECK_TIMED_OUT", "acme_leak.Leak"),
         (
-            # The time is up within the inner loop, wherever that is: the outer one is left once.
-            with_init("while True:", "  try:", "    while True: os.stat('/')", "  except BaseException: pass"),
+            # The time is up within the call, so that it is caught: a jump back to a loop's head is not
+            # within its try.
+            with_init(
+                "def spin():",
+                "  while True: os.stat('/')",
+                "while True:",
+                "  try: spin()",
+                "  except BaseException: pass",
+            ),
             None,
             "CHECK_TIMED_OUT",
             "acme_leak.Leak",
