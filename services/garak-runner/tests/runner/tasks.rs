@@ -300,15 +300,14 @@ async fn a_drain_gives_back_what_cannot_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_for_once_ends_after_a_task_a_slot() {
     let bench = Bench::start_once().await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         bench.fakes.push(quick());
     }
     let (fakes, data) = (bench.fakes, bench.data);
     bench.running.stopped().await.unwrap();
-    assert_eq!(fakes.finished.lock().unwrap().len(), 2);
+    assert_eq!(fakes.finished.lock().unwrap().len(), 1);
     assert_eq!(fakes.queue.lock().unwrap().len(), 1, "left for another");
     assert_eq!(fakes.outcome(0).await.0, Outcome::Done);
-    assert_eq!(fakes.outcome(1).await.0, Outcome::Done);
     assert!(files_below(&data.path().join("scratch")).is_empty());
 }
 
@@ -317,7 +316,7 @@ async fn a_runner_for_once_ends_when_there_is_nothing() {
     let bench = Bench::start_once().await;
     let fakes = bench.fakes;
     bench.running.stopped().await.unwrap();
-    assert_eq!(fakes.polls.lock().unwrap().len(), 2, "each slot asked once");
+    assert_eq!(fakes.polls.lock().unwrap().len(), 1, "it asked once");
     assert!(fakes.finished.lock().unwrap().is_empty());
 }
 

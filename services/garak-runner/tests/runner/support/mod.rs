@@ -55,10 +55,9 @@ impl Bench {
         Self::start_in(surveyed().await, change, environment).await
     }
 
-    /// A runner of two slots that works once.
+    /// A runner of one slot that works once.
     pub(crate) async fn start_once() -> Self {
-        let two = |config: &mut Config| config.slots = Some(2);
-        Self::start_with(surveyed().await, two, Deps::once).await
+        Self::start_with(surveyed().await, |_| {}, Deps::once).await
     }
 
     pub(crate) async fn start_in(
