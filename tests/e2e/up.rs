@@ -163,14 +163,15 @@ fn a_paused_scan_stays_so_over_a_kill() -> Result<()> {
     runtime.block_on(async {
         let data = tempfile::tempdir()?;
         let target = target().await?;
-        let up = || -> Result<std::process::Command> {
-            let mut command = aegis_up(data.path(), ANY_PORT)?;
-            command.env("AEGIS_UP__GARAK_RUNNER__SLOTS", "1");
-            Ok(command)
-        };
+        let up = || aegis_up(data.path(), ANY_PORT);
         let mut first = Process::start("first", &mut up()?, data.path())?;
         let client = Client::new(&first.said("ready ")?)?;
-        let probes = ["probes.goodside.ThreatenJSON", "probes.grandma.Win10"];
+        // Two slots: the last of three waits.
+        let probes = [
+            "probes.goodside.ThreatenJSON",
+            "probes.grandma.Win10",
+            "probes.web_injection.MarkdownXSS",
+        ];
         let id = create_once_warm(&client, &spec(&target, "latency/300", &probes)).await?;
         client
             .until(&id, Duration::from_secs(30), |_| target.stats().calls > 0)
@@ -185,8 +186,12 @@ fn a_paused_scan_stays_so_over_a_kill() -> Result<()> {
             "{scan:#}"
         );
         // What runs goes on to its end.
-        let is_done = |scan: &Value| scan["coverage"]["evaluated"] == 1;
-        let scan = client.until(&id, Duration::from_secs(30), is_done).await?;
+        let rests = |scan: &Value| {
+            let probes = scan["progress"]["probes"].as_array();
+            probes.is_none_or(|all| all.iter().all(|probe| probe["state"] != "STATE_RUNNING"))
+        };
+        let scan = client.until(&id, Duration::from_secs(30), rests).await?;
+        ensure!(scan["coverage"]["evaluated"] != 0, "{scan:#}");
         ensure!(scan["state"] == "STATE_PAUSED", "{scan:#}");
         let calls = target.stats().calls;
         first.signal(Signal::SIGKILL)?;
@@ -208,9 +213,13 @@ fn a_paused_scan_stays_so_over_a_kill() -> Result<()> {
             .ok()?;
         let scan = client.ended(&id).await?;
         ensure!(scan["state"] == "STATE_COMPLETED", "{scan:#}");
-        ensure!(scan["coverage"]["evaluated"] == 2, "{scan:#}");
-        // Each probe ran once: one call, and six.
-        ensure!(target.stats().calls == 1 + 1 + 6, "{:?}", target.stats());
+        ensure!(scan["coverage"]["evaluated"] == 3, "{scan:#}");
+        // Each probe ran once.
+        ensure!(
+            target.stats().calls == 1 + 1 + 6 + 7,
+            "{:?}",
+            target.stats()
+        );
         second.signal(Signal::SIGTERM)?;
         let status = second.ended(Duration::from_secs(30))?;
         ensure!(status.success(), "{}", second.log_end()?);
