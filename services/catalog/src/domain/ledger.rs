@@ -113,7 +113,7 @@ pub fn pause(scan: &mut Scan, lane: &mut Lane, reason: &str, now: i64, log: &mut
     lane.forget_if_idle();
 }
 
-/// What waits counts in its lane again. Called before the scan leaves the state.
+/// What waits counts in its lane again.
 pub fn unpause(scan: &Scan, lane: &mut Lane) {
     lane.queued += scan.queued;
 }

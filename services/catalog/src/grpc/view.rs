@@ -168,7 +168,7 @@ pub(crate) fn state(state: ScanState) -> proto::scan::State {
     }
 }
 
-/// `None` for none.
+/// `None` when it is unspecified.
 pub(crate) fn state_of(state: proto::scan::State) -> Option<ScanState> {
     use proto::scan::State;
     Some(match state {
