@@ -80,9 +80,10 @@ fn main() -> Result<ExitCode> {
                 let Some(mesh) = mesh else {
                     return Err(Failed::from("no mesh was started"));
                 };
-                runtime
-                    .block_on(case(mesh))
-                    .map_err(|error| Failed::from(format!("{error:#}")))
+                runtime.block_on(case(Arc::clone(&mesh))).map_err(|error| {
+                    let told = mesh.internal_errors().join("\n");
+                    Failed::from(format!("{error:#}\n{told}"))
+                })
             }));
         }
     }

@@ -94,6 +94,16 @@ impl Mesh {
         self.data.path()
     }
 
+    /// What its processes said of internal errors, whose answers name an id alone.
+    pub fn internal_errors(&self) -> Vec<String> {
+        let logs = self
+            .processes
+            .iter()
+            .map(|process| process.lines_with("internal error"));
+        logs.flat_map(|lines| lines.unwrap_or_else(|error| vec![error.to_string()]))
+            .collect()
+    }
+
     /// Waits until a plugin catalogue is published.
     async fn warm(&self) -> Result<()> {
         let until = Instant::now() + WARM_UP;

@@ -132,6 +132,16 @@ impl Process {
         }
     }
 
+    /// The lines of its standard error that have this text.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn lines_with(&self, text: &str) -> Result<Vec<String>> {
+        let log = std::fs::read_to_string(&self.log)?;
+        let lines = log.lines().filter(|line| line.contains(text));
+        Ok(lines.map(str::to_owned).collect())
+    }
+
     /// The last lines of its standard error.
     ///
     /// # Errors
