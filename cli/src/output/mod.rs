@@ -3,6 +3,7 @@
 pub(crate) mod error;
 pub(crate) mod progress;
 pub(crate) mod table;
+pub(crate) mod waiting;
 
 use aegis_proto::json;
 use prost::{Message, Name};

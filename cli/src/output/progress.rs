@@ -10,7 +10,10 @@ use aegis_proto::scan::v1::{
 };
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::{output::table::state, scan::follow::Watcher};
+use crate::{
+    output::{table::state, waiting::waiting},
+    scan::follow::Watcher,
+};
 
 /// Shows a scan's progress on standard error.
 pub(crate) struct ProgressView {
@@ -18,6 +21,8 @@ pub(crate) struct ProgressView {
     overall: ProgressBar,
     probes: HashMap<String, ProgressBar>,
     plain: bool,
+    /// What was last said of waiting.
+    waits: Option<String>,
 }
 
 impl ProgressView {
@@ -38,6 +43,7 @@ impl ProgressView {
             overall,
             probes: HashMap::new(),
             plain,
+            waits: None,
         }
     }
 
@@ -45,7 +51,10 @@ impl ProgressView {
         self.overall.set_length(unsigned(progress.attempts_total));
         self.overall.set_position(unsigned(progress.attempts_done));
         let tasks = format!("{}/{} tasks", progress.tasks_done, progress.tasks_total);
-        self.overall.set_message(tasks);
+        self.overall.set_message(match waiting(progress) {
+            Some(waits) => format!("{tasks}  waiting: {waits}"),
+            None => tasks,
+        });
         for probe in &progress.probes {
             if probe.state() == ProbeState::Running {
                 let bar = self.bar(&probe.probe);
@@ -55,6 +64,15 @@ impl ProgressView {
                 bar.finish_and_clear();
             }
         }
+    }
+
+    /// Where there are no bars: once for each thing that is waited for.
+    fn say_waiting(&mut self, progress: &Progress) {
+        let waits = waiting(progress);
+        if let (true, Some(waits)) = (self.plain && waits != self.waits, &waits) {
+            eprintln!("waiting: {waits}");
+        }
+        self.waits = waits;
     }
 
     fn bar(&mut self, probe: &str) -> &ProgressBar {
@@ -99,7 +117,10 @@ impl Watcher for ProgressView {
                     self.progress(progress);
                 }
             }
-            Update::Progress(progress) => self.progress(progress),
+            Update::Progress(progress) => {
+                self.progress(progress);
+                self.say_waiting(progress);
+            }
             Update::Event(event) => self.event(event),
             Update::Heartbeat(_) => {}
         }
@@ -132,9 +153,12 @@ fn describe(kind: &Kind) -> Option<String> {
             .as_ref()
             .map(|not| format!("skip  {}: {} {}", not.probe, not.reason, not.message)),
         Kind::TaskRetried(retried) => Some(format!("again {}: {}", retried.probe, retried.reason)),
-        Kind::Waiting(waiting) => Some(format!("waiting: {}", waiting.reason)),
         Kind::ReportFailed(failed) => Some(format!("report failed: {}", failed.reason)),
-        Kind::ReportReady(_) | Kind::ProbeStarted(_) | Kind::DetectorFinished(_) => None,
+        // The progress says more of what is waited for.
+        Kind::Waiting(_)
+        | Kind::ReportReady(_)
+        | Kind::ProbeStarted(_)
+        | Kind::DetectorFinished(_) => None,
     }
 }
 

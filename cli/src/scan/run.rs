@@ -13,7 +13,7 @@ use aegis_proto::{
 use crate::{
     args::{Gate, RunArgs, WatchArgs},
     client::{Client, once_warm},
-    output::{print_json, progress::ProgressView, table},
+    output::{print_json, progress::ProgressView, table, waiting::waiting},
     scan::{all_results, follow},
 };
 
@@ -174,8 +174,8 @@ pub(crate) fn print_summary(scan: &Scan) {
             println!("  hint: {}", failure.hint);
         }
     }
-    if !scan.waiting_reason.is_empty() {
-        println!("  waiting: {}", scan.waiting_reason);
+    if let Some(waits) = scan.progress.as_ref().and_then(waiting) {
+        println!("  waiting: {waits}");
     }
 }
 

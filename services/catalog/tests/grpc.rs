@@ -83,6 +83,7 @@ impl Catalog {
             slots: 1,
             wait: None,
             ttl: seconds(60),
+            max_running_scans: 0,
         };
         let leased = self.tasks().lease_task(poll).await;
         leased.unwrap().into_inner().task

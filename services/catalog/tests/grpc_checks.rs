@@ -129,6 +129,7 @@ async fn lease(
         slots: 1,
         wait: None,
         ttl: seconds(60),
+        max_running_scans: 0,
     };
     let leased = tasks.lease_task(poll).await.unwrap().into_inner();
     let leased = leased.task.unwrap();

@@ -1,6 +1,6 @@
 //! What only PostgreSQL has: roles, TLS, limits of statements.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use aegis_catalog::{
     Config, Deps,
@@ -19,6 +19,7 @@ use catalog::{
     task_queue_service_client::TaskQueueServiceClient,
 };
 use sea_orm::{ConnectionTrait, Database};
+use sha2::Digest;
 
 const CATALOGUE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
@@ -338,4 +339,63 @@ async fn a_database_that_takes_no_writes_is_still_read() {
         assert!(listed.scans.is_empty());
     })
     .await;
+}
+
+/// Replicas tell each other what they change, also after their connections were lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_hear_of_each_others_changes() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let database = Postgres::shared().create_database();
+    let options = DatabaseOptions::at(Location::Postgres(database.url()));
+    let retention = store::Retention {
+        deleted_scan: DAY,
+        request: DAY,
+        upload: DAY,
+    };
+    let here = store::Store::open(&options, retention).await.unwrap();
+    let there = store::Store::open(&options, retention).await.unwrap();
+    let raw = Database::connect(database.url()).await.unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let mut cut = BTreeSet::new();
+    for round in 0..2 {
+        let listening = loop {
+            let listening = listeners(&raw).await;
+            // Each time they begin, they hear that anything may have changed.
+            let begun = here.changes_heard() > round && there.changes_heard() > round * 2;
+            if begun && listening.len() == 2 && listening.is_disjoint(&cut) {
+                break listening;
+            }
+            looks.tick().await;
+        };
+        let (own, heard) = (here.changes_heard(), there.changes_heard());
+        let json = format!("{{\"round\":{round}}}").into_bytes();
+        let catalogue = store::PluginCatalogue {
+            sha256: hex::encode(sha2::Sha256::digest(&json)),
+            garak_version: "0.17.1".to_owned(),
+            json,
+            allowance: serde_json::json!({}),
+        };
+        let project = aegis_proto::ids::ProjectId::default_project();
+        here.put_catalogue(&project, &catalogue).await.unwrap();
+        while there.changes_heard() == heard {
+            looks.tick().await;
+        }
+        assert_eq!(here.changes_heard(), own, "nobody hears himself");
+        for pid in &listening {
+            let end = format!("SELECT pg_terminate_backend({pid})");
+            raw.execute_unprepared(&end).await.unwrap();
+        }
+        cut = listening;
+    }
+}
+
+/// The connections that listen.
+async fn listeners(raw: &sea_orm::DatabaseConnection) -> BTreeSet<i32> {
+    let sql = "SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND state = 'idle' AND query LIKE 'LISTEN%'";
+    let statement = sea_orm::Statement::from_string(raw.get_database_backend(), sql);
+    let rows = raw.query_all_raw(statement).await.unwrap();
+    rows.iter()
+        .map(|row| row.try_get("", "pid").unwrap())
+        .collect()
 }

@@ -43,8 +43,13 @@ pub struct Config {
     /// How long a lane rests when its target pushes back and names no time, in seconds; 1 to
     /// 3600; 5.
     pub lane_pause_seconds: u64,
-    /// A target that pushes back for longer has its tasks given up, in seconds; 0 to 86,400; 60.
+    /// Scans whose probes run at once, 0 to 100,000; 5. The others wait in the queue; 0 is no limit.
+    pub max_running_scans: i32,
+    /// A target that pushes back for longer and never answered has its tasks given up, in seconds;
+    /// 0 to 86,400; 60.
     pub max_backpressure_seconds: u64,
+    /// The same for a target that has answered before, in seconds; 0 to 604,800; 3600.
+    pub max_outage_seconds: u64,
     /// How often leases that ran out are ended, in seconds, 1 to 600; 5.
     pub reaper_period_seconds: u64,
     /// The jobs that keep the store in order.
@@ -78,7 +83,9 @@ impl Default for Config {
             backoff_seconds: 2,
             max_backoff_seconds: 300,
             lane_pause_seconds: 5,
+            max_running_scans: 5,
             max_backpressure_seconds: 60,
+            max_outage_seconds: 3600,
             reaper_period_seconds: 5,
             jobs: JobsConfig::default(),
             heartbeat_seconds: 15,
@@ -132,6 +139,13 @@ impl Config {
                 0,
                 86_400,
             ),
+            (
+                "max_running_scans",
+                u64::try_from(self.max_running_scans).unwrap_or(u64::MAX),
+                0,
+                100_000,
+            ),
+            ("max_outage_seconds", self.max_outage_seconds, 0, 604_800),
             ("reaper_period_seconds", self.reaper_period_seconds, 1, 600),
             ("heartbeat_seconds", self.heartbeat_seconds, 1, 300),
         ] {

@@ -103,6 +103,7 @@ async fn a_lease_gets_its_times_from_policy() {
     let mesh = Orchestrator::configured(|config| {
         config.lease_seconds = 33;
         config.target_patience_seconds = 44;
+        config.max_running_scans = 7;
     })
     .await;
     mesh.seen().next_lease = Some(LeasedTask {
@@ -123,6 +124,7 @@ async fn a_lease_gets_its_times_from_policy() {
     assert_eq!(probe.target_patience, seconds(44));
     let polled = mesh.seen().polls[0].clone();
     assert_eq!((polled.ttl, polled.wait), (seconds(33), seconds(30)));
+    assert_eq!(polled.max_running_scans, 7);
     assert_eq!((polled.request_id.as_str(), polled.slots), (ID, 2));
     let none = local(mesh.tasks().lease_task(poll()))
         .await

@@ -23,6 +23,7 @@ pub mod tally;
 pub mod task;
 pub mod template;
 pub mod verdict;
+pub mod waiting;
 mod word;
 
 pub use word::UnknownWord;

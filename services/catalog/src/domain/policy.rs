@@ -11,6 +11,8 @@ pub struct RetryPolicy {
     pub lane_pause_ms: i64,
     /// A target that pushes back for longer has its tasks given up.
     pub max_backpressure_ms: i64,
+    /// The same for one that has answered before.
+    pub max_outage_ms: i64,
 }
 
 impl Default for RetryPolicy {
@@ -20,12 +22,16 @@ impl Default for RetryPolicy {
             max_backoff_ms: 60_000,
             lane_pause_ms: 5_000,
             max_backpressure_ms: 600_000,
+            max_outage_ms: 3_600_000,
         }
     }
 }
 
 /// The longest rest that a target may ask for: one hour. A header must not park a lane for days.
 pub const MAX_RETRY_AFTER_MS: i64 = 3_600_000;
+
+/// The longest rest of a lane whose target asks for none.
+const MAX_REST_MS: i64 = 60_000;
 
 impl RetryPolicy {
     /// Wait before the run after `failures` failures (at least 1). `luck`, 0 to 1, spreads
@@ -39,11 +45,11 @@ impl RetryPolicy {
         full / 2 + (full as f64 / 2.0 * luck.clamp(0.0, 1.0)) as i64
     }
 
-    /// How long a lane rests, given what the target asked for.
-    pub fn rest(&self, retry_after_ms: Option<i64>) -> i64 {
-        retry_after_ms
-            .unwrap_or(self.lane_pause_ms)
-            .clamp(0, MAX_RETRY_AFTER_MS)
+    /// How long a lane rests, given what the target asked for, or else for how long it has not
+    /// answered: a quarter of that, so that a long outage costs few tries and a short one little time.
+    pub fn rest(&self, retry_after_ms: Option<i64>, silent_ms: i64) -> i64 {
+        let own = (silent_ms / 4).min(MAX_REST_MS).max(self.lane_pause_ms);
+        retry_after_ms.unwrap_or(own).clamp(0, MAX_RETRY_AFTER_MS)
     }
 }
 
@@ -68,8 +74,15 @@ mod tests {
     #[test]
     fn a_target_cannot_park_its_lane_for_days() {
         let policy = RetryPolicy::default();
-        assert_eq!(policy.rest(None), policy.lane_pause_ms);
-        assert_eq!(policy.rest(Some(250)), 250);
-        assert_eq!(policy.rest(Some(i64::MAX)), MAX_RETRY_AFTER_MS);
+        assert_eq!(policy.rest(Some(250), 0), 250);
+        assert_eq!(policy.rest(Some(i64::MAX), 0), MAX_RETRY_AFTER_MS);
+    }
+
+    #[test]
+    fn the_longer_a_target_is_silent_the_rarer_it_is_tried() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.rest(None, 0), policy.lane_pause_ms);
+        assert_eq!(policy.rest(None, 120_000), 30_000);
+        assert_eq!(policy.rest(None, i64::MAX), MAX_REST_MS);
     }
 }

@@ -11,6 +11,7 @@ use super::{
     event::{Event, Log},
     lane::NewLane,
     task::{NewTask, ProbeState},
+    waiting::Waiting,
     word::words,
 };
 
@@ -376,8 +377,8 @@ pub struct IdempotencyKey {
 pub struct ScanView {
     /// The row.
     pub scan: Scan,
-    /// Why nothing runs; `None` while something does, or when the scan has ended.
-    pub waiting: Option<WaitingReason>,
+    /// What it waits for; `None` while it gets on, or when it has ended.
+    pub waiting: Option<Waiting>,
     /// Attempts over all tasks, running ones included.
     pub attempts_done: i64,
     /// Attempts over all tasks, as far as known.
@@ -386,36 +387,6 @@ pub struct ScanView {
     pub probes: Vec<ProbeProgress>,
     /// Probes that could not be evaluated, in the scan's order; empty in lists.
     pub not_evaluated: Vec<NotEvaluated>,
-}
-
-words! {
-    /// Why nothing of a scan runs although it has not ended and is not paused.
-    WaitingReason {
-        /// Other work comes first.
-        Queued = "QUEUED",
-        /// No runner with the scan's plugin catalogue was seen of late.
-        NoMatchingRunner = "NO_MATCHING_RUNNER",
-        /// The target pushed back; its lane rests.
-        TargetNotAnswering = "TARGET_NOT_ANSWERING",
-    }
-}
-
-impl WaitingReason {
-    /// The reason for a scan whose lane is paused or not, and which has a runner or not.
-    pub fn of(scan: &Scan, lane_is_paused: bool, has_runner: bool) -> Option<Self> {
-        if scan.state.is_terminal() || scan.is_paused() || scan.running > 0 {
-            return None;
-        }
-        // A report needs no target.
-        if lane_is_paused && scan.queued > 0 {
-            return Some(Self::TargetNotAnswering);
-        }
-        Some(if has_runner {
-            Self::Queued
-        } else {
-            Self::NoMatchingRunner
-        })
-    }
 }
 
 /// How far one probe is.

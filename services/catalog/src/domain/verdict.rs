@@ -118,8 +118,7 @@ fn pushed_back(task: &Task, outcome: &Outcome, at: &Circumstances<'_>) -> Verdic
     let Some(lane) = at.lane else {
         return failed(task, outcome, at);
     };
-    let since = lane.backpressure_since.unwrap_or(at.now);
-    if at.now - since > at.policy.max_backpressure_ms {
+    if lane.is_given_up(at.now, at.policy) {
         return give_up(outcome);
     }
     Verdict::Requeue {

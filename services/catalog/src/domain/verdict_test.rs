@@ -8,6 +8,7 @@ const POLICY: RetryPolicy = RetryPolicy {
     max_backoff_ms: 1_000,
     lane_pause_ms: 50,
     max_backpressure_ms: 500,
+    max_outage_ms: 5_000,
 };
 
 fn task(kind: TaskKind, failures: i32) -> Task {
@@ -43,6 +44,7 @@ fn lane(since: Option<i64>) -> Lane {
         queued: 0,
         paused_until: 10_050,
         backpressure_since: since,
+        has_answered: false,
     }
 }
 

@@ -56,6 +56,11 @@ impl TaskQueueService for Tasks {
             plugin_catalogue: check::sha256("plugin_catalogue", &request.plugin_catalogue)?,
             slots: check::within("slots", request.slots, 1..=10_000)?,
             ttl_ms: check::ttl_ms(request.ttl)?,
+            max_running_scans: check::within(
+                "max_running_scans",
+                request.max_running_scans,
+                0..=100_000,
+            )?,
         };
         let lease = self.store.lease(&project, &call, wait);
         // A poll that the shutdown ends is answered like one that found nothing.
@@ -306,6 +311,11 @@ fn policy(policy: Option<ProtoPolicy>) -> Result<RetryPolicy> {
     let or = |field: &str, duration: Option<prost_types::Duration>, standard: i64| {
         duration.map_or(Ok(standard), |duration| check::millis(field, duration))
     };
+    let max_backpressure_ms = or(
+        "policy.max_backpressure",
+        policy.max_backpressure,
+        standard.max_backpressure_ms,
+    )?;
     Ok(RetryPolicy {
         backoff_ms: or("policy.backoff", policy.backoff, standard.backoff_ms)?,
         max_backoff_ms: or(
@@ -318,10 +328,7 @@ fn policy(policy: Option<ProtoPolicy>) -> Result<RetryPolicy> {
             policy.lane_pause,
             standard.lane_pause_ms,
         )?,
-        max_backpressure_ms: or(
-            "policy.max_backpressure",
-            policy.max_backpressure,
-            standard.max_backpressure_ms,
-        )?,
+        max_backpressure_ms,
+        max_outage_ms: or("policy.max_outage", policy.max_outage, max_backpressure_ms)?,
     })
 }

@@ -56,7 +56,7 @@ pub(crate) fn scan(view: ScanView) -> Result<proto::Scan> {
         project_id: scan.project.to_string(),
         garak_version: scan.garak_version,
         plugin_catalogue: scan.plugin_catalogue,
-        waiting_reason: waiting.map_or_else(String::new, |reason| reason.to_string()),
+        waiting_reason: waiting.map_or_else(String::new, |waiting| waiting.reason.to_string()),
         report: report(scan.report),
         created_by: scan.created_by,
         effective_seed: scan.effective_seed,
@@ -87,13 +87,16 @@ pub(crate) fn custom_probe(version: CustomProbeVersion) -> proto::CustomProbeVer
 }
 
 pub(crate) fn progress(view: &ScanView) -> proto::Progress {
-    let scan = &view.scan;
+    let (scan, waiting) = (&view.scan, view.waiting.as_ref());
     proto::Progress {
         attempts_done: view.attempts_done,
         attempts_total: view.attempts_total,
         tasks_done: scan.evaluated + scan.not_evaluated,
         tasks_total: scan.planned,
         probes: view.probes.iter().map(probe_progress).collect(),
+        waiting_reason: waiting.map_or_else(String::new, |waiting| waiting.reason.to_string()),
+        waiting_since: waiting.and_then(|waiting| waiting.since).map(timestamp),
+        queue_place: waiting.and_then(|waiting| waiting.place).unwrap_or(0),
     }
 }
 

@@ -8,10 +8,11 @@ use crate::domain::{
     lane::Lane,
     ledger,
     policy::RetryPolicy,
-    scan::{Scan, WaitingReason},
+    scan::Scan,
     tally::Tally,
     task::{Outcome, OutcomeKind, Task, TaskKind, TaskState},
     verdict::{Circumstances, RunEnd, Verdict, judge},
+    waiting::WaitingReason,
 };
 
 /// The run's own row. What the runner sent is kept, so that its repeat is known.
@@ -35,8 +36,9 @@ impl Ending {
             if outcome.kind == OutcomeKind::Backpressure);
         let probe = self.task.kind == TaskKind::Probe;
         if let (true, true, RunEnd::Finished(outcome)) = (probe, pushed_back, end) {
-            let until = self.now + policy.rest(outcome.retry_after_ms);
-            self.lane.push_back(self.now, until);
+            let had_answered = self.task.progress.attempts_done > 0;
+            self.lane
+                .push_back(self.now, had_answered, outcome.retry_after_ms, policy);
         }
         let at = Circumstances {
             lane: probe.then_some(&self.lane),

@@ -72,6 +72,8 @@ pub(crate) enum Purpose {
     Read,
     /// One connection that changes the schema: it waits for its turn and takes the time it needs.
     Schema,
+    /// One connection to PostgreSQL that hears what other replicas change.
+    Listen,
 }
 
 /// How long a change of the schema waits for another one to end.
@@ -107,7 +109,7 @@ fn sqlite(path: &Path, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
     let reads = purpose == Purpose::Read;
     let wait = match purpose {
         Purpose::Schema => SCHEMA_WAIT,
-        Purpose::Write | Purpose::Read => options.timeout,
+        Purpose::Write | Purpose::Read | Purpose::Listen => options.timeout,
     };
     sqlite
         .max_connections(if reads { options.max_connections } else { 1 })
@@ -134,7 +136,7 @@ fn postgres(url: &str, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
     let mut postgres = common(url.to_owned(), options);
     let ms = |limit: Duration| limit.as_millis().to_string();
     let (connections, idle, statement_timeout) = match purpose {
-        Purpose::Schema => (1, 1, "0".to_owned()),
+        Purpose::Schema | Purpose::Listen => (1, 1, "0".to_owned()),
         Purpose::Write | Purpose::Read => (
             options.max_connections,
             options.idle_connections,
@@ -155,8 +157,8 @@ fn postgres(url: &str, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
         .min_connections(idle)
         .set_application_name("aegis-catalog")
         .map_sqlx_postgres_opts(move |postgres| postgres.options(limits.clone()));
-    if purpose == Purpose::Schema {
-        // An advisory lock belongs to its connection.
+    if matches!(purpose, Purpose::Schema | Purpose::Listen) {
+        // An advisory lock belongs to its connection, and so does LISTEN.
         postgres.max_lifetime(None).idle_timeout(None);
     }
     postgres

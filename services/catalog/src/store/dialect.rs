@@ -13,7 +13,7 @@ pub(crate) enum Dialect {
 }
 
 /// A word in a statement, and what SQLite and PostgreSQL say for it.
-const WORDS: [(&str, &str, &str); 12] = [
+const WORDS: [(&str, &str, &str); 13] = [
     // The database's clock, in unix milliseconds. Not the start of the transaction: time
     // passes while a lock is waited for.
     (
@@ -32,6 +32,12 @@ const WORDS: [(&str, &str, &str); 12] = [
         "{fold_claim}",
         "CAST($1 IS NOT NULL AS INTEGER)",
         "pg_try_advisory_xact_lock(1634035315, hashtext($1))::int",
+    ),
+    // One after the other, until its transaction ends: who begins to run a scan.
+    (
+        "{start_claim}",
+        "CAST($1 IS NOT NULL AS INTEGER)",
+        "pg_advisory_xact_lock(1634035316, hashtext($1))",
     ),
     ("{uuid}", "BLOB", "UUID"),
     ("{json}", "TEXT", "JSONB"),

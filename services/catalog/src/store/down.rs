@@ -103,12 +103,13 @@ const DERIVED: [&str; 6] = [
     "garbage",
     "orphans",
 ];
-/// Columns that are made from others, or say how far a job has come.
-const DERIVED_COLUMNS: [&str; 4] = [
+/// Columns that are made from others, are found out again, or say how far a job has come.
+const DERIVED_COLUMNS: [&str; 5] = [
     "search_text",
     "touched_at",
     "parts_taken_in",
     "compacted_sequence",
+    "has_answered",
 ];
 
 /// Names come from the schema itself, never from a caller.

@@ -14,8 +14,9 @@ use super::{
 };
 use crate::domain::{
     refusal,
-    scan::{NotEvaluated, ProbeProgress, Scan, ScanView, WaitingReason},
+    scan::{NotEvaluated, ProbeProgress, Scan, ScanView},
     task::{Task, TaskKind, TaskState},
+    waiting::{FAR, Waiting, WaitingReason},
 };
 
 /// Probes that a scan's progress names, at most.
@@ -34,6 +35,17 @@ const RUNNING_ATTEMPTS: &str = "
 const CATALOGUES_PRESENT: &str = "
     SELECT DISTINCT plugin_catalogue FROM runners
     WHERE project_id = $1 AND seen_at > {now} - $2";
+
+/// Scans before this one in the order of the queue, counted up to a bound.
+const AHEAD: &str = "
+    SELECT (SELECT COUNT(*) FROM (
+            SELECT 1 AS one FROM scans
+            WHERE project_id = $1 AND queued > 0 AND in_flight = 0 AND state <> 'PAUSED'
+              AND priority > $2 LIMIT $4) AS better)
+        + (SELECT COUNT(*) FROM (
+            SELECT 1 AS one FROM scans
+            WHERE project_id = $1 AND queued > 0 AND in_flight = 0 AND state <> 'PAUSED'
+              AND priority = $2 AND id < $3 LIMIT $4) AS older) AS ahead";
 
 impl Store {
     /// One scan with its probes and what was not evaluated.
@@ -77,6 +89,11 @@ impl Store {
         let tasks = super::tasks::of_scan(&tx, project, id, TaskKind::Probe, &begun).await?;
         view.not_evaluated = tasks.iter().filter_map(not_evaluated).collect();
         view.probes = tasks.into_iter().take(MAX_PROBES).map(progress).collect();
+        if let Some(waiting) = &mut view.waiting
+            && waiting.reason == WaitingReason::Queued
+        {
+            waiting.place = place(&tx, &view.scan).await?;
+        }
         Ok(view)
     }
 }
@@ -93,12 +110,12 @@ pub(super) async fn with_computed(
         .filter(|scan| !scan.state.is_terminal())
         .collect();
     let attempts = running_attempts(tx, project, &open).await?;
-    let (paused, present) = circumstances(tx, project, &open).await?;
+    let (silent, present) = circumstances(tx, project, &open).await?;
     let views = scans.into_iter().map(|scan| {
         let (done, beyond_plan) = attempts.get(&scan.id).copied().unwrap_or_default();
-        let waiting = WaitingReason::of(
+        let waiting = Waiting::of(
             &scan,
-            paused.contains(&scan.lane),
+            silent.get(&scan.lane).copied(),
             present.contains(&scan.plugin_catalogue),
         );
         ScanView {
@@ -137,21 +154,20 @@ async fn running_attempts(
     Ok(attempts)
 }
 
-/// Lanes that are paused, and catalogues that a runner has.
+/// Lanes whose target does not answer, since when, and catalogues that a runner has.
 async fn circumstances(
     tx: &Tx,
     project: &ProjectId,
     open: &[&Scan],
-) -> Result<(HashSet<String>, HashSet<String>)> {
-    if !open.iter().any(|scan| scan.running == 0) {
-        return Ok((HashSet::new(), HashSet::new()));
+) -> Result<(HashMap<String, i64>, HashSet<String>)> {
+    if open.is_empty() {
+        return Ok((HashMap::new(), HashSet::new()));
     }
-    let now = tx.now().await?;
     let lanes: HashSet<&String> = open.iter().map(|scan| &scan.lane).collect();
-    let paused = lane::Entity::find()
+    let silent = lane::Entity::find()
         .filter(lane::Column::ProjectId.eq(project.as_str()))
         .filter(lane::Column::Id.is_in(lanes))
-        .filter(lane::Column::PausedUntil.gt(now))
+        .filter(lane::Column::BackpressureSince.is_not_null())
         .all(tx.conn())
         .await?;
     let mut present = HashSet::new();
@@ -159,7 +175,26 @@ async fn circumstances(
     for row in tx.all(CATALOGUES_PRESENT, values).await? {
         present.insert(row.try_get("", "plugin_catalogue")?);
     }
-    Ok((paused.into_iter().map(|lane| lane.id).collect(), present))
+    let silent = silent
+        .into_iter()
+        .filter_map(|lane| Some((lane.id, lane.backpressure_since?)));
+    Ok((silent.collect(), present))
+}
+
+/// Where the scan stands in the queue; `None` when only its report waits.
+async fn place(tx: &Tx, scan: &Scan) -> Result<Option<i32>> {
+    if scan.queued == 0 {
+        return Ok(None);
+    }
+    let values: [Value; 4] = [
+        scan.project.as_str().into(),
+        scan.priority.into(),
+        scan.id.0.into(),
+        (FAR - 1).into(),
+    ];
+    let row = tx.one(AHEAD, values).await?;
+    let ahead: i64 = row.map_or(Ok(0), |row| row.try_get("", "ahead"))?;
+    Ok(Some(i32::try_from(ahead + 1).unwrap_or(FAR).min(FAR)))
 }
 
 fn not_evaluated(task: &Task) -> Option<NotEvaluated> {

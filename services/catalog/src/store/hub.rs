@@ -1,13 +1,25 @@
-//! Wakes whoever waits in this process when something changed. Other replicas find out by
-//! looking once a second.
+//! Wakes whoever waits in this process when something changed, and says so to the other replicas
+//! (see [`super::notify`]); what that misses they find by looking now and then.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use aegis_proto::ids::ScanId;
 use tokio::sync::watch;
+
+use super::notify::{Change, Outbox};
+
+/// Changes made by another replica are found within this.
+pub(crate) const POLL: Duration = Duration::from_secs(1);
+
+/// The same while other replicas say what they change: for what they fail to say.
+const POLL_WHILE_HEARING: Duration = Duration::from_secs(5);
 
 /// Who waits for what.
 #[derive(Debug)]
@@ -16,6 +28,11 @@ pub(crate) struct Hub {
     checks: watch::Sender<()>,
     /// One entry per scan that somebody listens to.
     scans: Mutex<HashMap<ScanId, watch::Sender<()>>>,
+    /// What the other replicas are still to be told.
+    pub(crate) outbox: Outbox,
+    /// Whether this process hears what others change.
+    hears: AtomicBool,
+    heard: AtomicU64,
 }
 
 impl Default for Hub {
@@ -24,26 +41,62 @@ impl Default for Hub {
             queue: watch::Sender::new(()),
             checks: watch::Sender::new(()),
             scans: Mutex::default(),
+            outbox: Outbox::default(),
+            hears: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
         }
     }
 }
 
 impl Hub {
-    /// Something may be leased.
-    pub(crate) fn wake_queue(&self) {
-        self.queue.send_replace(());
+    /// Something changed here: wakes who waits in this process, and the others in a moment.
+    pub(crate) fn changed(&self, change: Change) {
+        self.wake(change);
+        self.outbox.put(change);
     }
 
-    /// A run of some check ended.
-    pub(crate) fn wake_checks(&self) {
-        self.checks.send_replace(());
+    /// Another replica changed something, or may have.
+    pub(crate) fn hear(&self, change: Change) {
+        self.heard.fetch_add(1, Ordering::Relaxed);
+        self.wake(change);
     }
 
-    /// Something of this scan changed.
-    pub(crate) fn wake_scan(&self, scan: ScanId) {
-        if let Some(sender) = self.scans().get(&scan) {
-            sender.send_replace(());
+    /// Wakes who waits in this process.
+    pub(crate) fn wake(&self, change: Change) {
+        match change {
+            Change::Queue => self.queue.send_replace(()),
+            Change::Checks => self.checks.send_replace(()),
+            Change::Scan(scan) => {
+                if let Some(sender) = self.scans().get(&scan) {
+                    sender.send_replace(());
+                }
+            }
+            Change::Anything => {
+                self.queue.send_replace(());
+                self.checks.send_replace(());
+                for sender in self.scans().values() {
+                    sender.send_replace(());
+                }
+            }
         }
+    }
+
+    /// Whether this process hears what others change from now on.
+    pub(crate) fn set_hears(&self, hears: bool) {
+        self.hears.store(hears, Ordering::Relaxed);
+    }
+
+    /// How often to look for what nobody said.
+    pub(crate) fn poll(&self) -> Duration {
+        match self.hears.load(Ordering::Relaxed) {
+            true => POLL_WHILE_HEARING,
+            false => POLL,
+        }
+    }
+
+    /// Changes heard of from other replicas.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Relaxed)
     }
 
     /// Listens for work.
@@ -125,13 +178,16 @@ mod tests {
         let scan = ScanId::generate();
         let mut first = hub.scan(scan);
         let second = hub.scan(scan);
-        hub.wake_scan(scan);
+        hub.changed(Change::Scan(scan));
         first.changed().await;
+        hub.hear(Change::Anything);
+        first.changed().await;
+        assert_eq!(hub.heard(), 1);
         assert_eq!(hub.listened_scans(), 1);
         drop(first);
         assert_eq!(hub.listened_scans(), 1);
         drop(second);
         assert_eq!(hub.listened_scans(), 0);
-        hub.wake_scan(scan);
+        hub.changed(Change::Scan(scan));
     }
 }

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use aegis_proto::ids::{Epoch, ProjectId, ScanId, TaskId};
-use sea_orm::{EntityTrait, Value};
+use sea_orm::Value;
 
 use super::{
     Store,
-    checks::{self, FoundCheck, Leased},
-    dialect::Dialect,
+    checks::Leased,
     entity::task,
     fault::{Fault, Result},
-    key, retrying, rows, scans, tasks,
+    hub::POLL,
+    key,
+    pick::{self, Pick, pick_task, repeated},
+    retrying, rows, scans, tasks,
     tx::Tx,
 };
 use crate::domain::{
@@ -20,50 +22,6 @@ use crate::domain::{
     scan::{CustomProbeVersion, Scan},
     task::{LeaseProof, Task, TaskKind},
 };
-
-/// The repeat of a poll whose answer was lost gets the lease that it was granted.
-const REPEATED: &str = "
-    SELECT * FROM tasks
-    WHERE project_id = $1 AND lease_runner = $2 AND lease_request_id = $3 AND state = 'RUNNING'";
-
-/// The best scan that has a probe task to lease. An empty poll costs the same whatever waits:
-/// lanes without room or work are not in the index lanes_with_room, paused ones lie past the
-/// end of its range, and of each lane that is left only the first row of scans_with_work is
-/// looked at, which again has only scans with room and work that are not paused.
-const PICK_PROBE: &str = "
-    SELECT s.id AS scan_id FROM lanes l
-    JOIN scans s ON s.project_id = l.project_id AND s.id = (
-        SELECT c.id FROM scans c
-        WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
-          AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED'
-          -- All that wait may be waiting out a backoff.
-          AND EXISTS (
-              SELECT 1 FROM tasks t
-              WHERE t.project_id = c.project_id AND t.scan_id = c.id AND t.kind = 'PROBE'
-                AND t.state = 'QUEUED' AND t.not_before <= (SELECT {now}))
-        ORDER BY c.priority DESC, c.id LIMIT 1)
-    WHERE l.project_id = $1 AND l.queued > 0 AND l.in_flight < l.max_in_flight
-      AND l.paused_until <= (SELECT {now})
-    ORDER BY s.priority DESC, s.id LIMIT 1";
-
-/// The best scan whose report is to be made: it needs no room in a lane.
-const PICK_REPORT: &str = "
-    SELECT s.id AS scan_id FROM scans s
-    JOIN tasks t ON t.project_id = s.project_id AND t.scan_id = s.id
-        AND t.kind = 'REPORT' AND t.state = 'QUEUED'
-    WHERE s.project_id = $1 AND s.plugin_catalogue = $2 AND s.report_queued
-      AND t.not_before <= (SELECT {now})
-    ORDER BY s.priority DESC, s.id LIMIT 1";
-
-/// The longest task of the scan. Its scan is locked, so nobody else picks it. That lock is waited
-/// for, not skipped: it is held for a millisecond, and a poll that skips the only scan there is
-/// would come back a second later.
-const PICK_TASK: &str = "
-    SELECT * FROM tasks
-    WHERE project_id = $1 AND scan_id = $2 AND kind = $3 AND state = 'QUEUED'
-      AND not_before <= {now}
-    ORDER BY planned_calls DESC, ordinal, shard_index LIMIT 1
-    {lock}";
 
 /// The grant. The old epoch in the condition is the fence against a lease that came between.
 const LEASE: &str = "
@@ -97,6 +55,15 @@ pub struct LeaseCall {
     pub slots: i32,
     /// How long the lease holds without a report.
     pub ttl_ms: i64,
+    /// Scans whose probes may run at once; 0 is no limit.
+    pub max_running_scans: i32,
+}
+
+impl LeaseCall {
+    /// Whether one more scan may begin to run when so many do.
+    pub(super) fn may_start(&self, running: i64) -> bool {
+        self.max_running_scans == 0 || running < i64::from(self.max_running_scans)
+    }
 }
 
 /// A lease and what it is for.
@@ -156,7 +123,8 @@ impl Store {
             if let Some(granted) = self.lease_now(project, call).await? {
                 return Ok(Some(granted));
             }
-            if !super::watch::wait(queue.changed(), deadline).await {
+            // Time alone makes work, too: a pause that is over.
+            if !super::watch::wait(queue.changed(), POLL, deadline).await {
                 return Ok(None);
             }
         }
@@ -179,50 +147,7 @@ impl Store {
         Ok(None)
     }
 
-    /// How the database looks for a probe or a check to lease, in its own words: for whoever wonders
-    /// whether an empty poll stays cheap.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn poll_plan(
-        &self,
-        project: &ProjectId,
-        call: &LeaseCall,
-    ) -> aegis_mesh::Result<String> {
-        Ok(self.read_plan(project, call).await?)
-    }
-
-    async fn read_plan(&self, project: &ProjectId, call: &LeaseCall) -> Result<String> {
-        let tx = self.read().await?;
-        let explain = match tx.dialect() {
-            Dialect::Sqlite => "EXPLAIN QUERY PLAN",
-            Dialect::Postgres => {
-                // A table of few pages is read whole, whatever indexes it has.
-                tx.execute("SET LOCAL enable_seqscan = off", []).await?;
-                "EXPLAIN"
-            }
-        };
-        let probe: Vec<Value> = vec![
-            project.as_str().into(),
-            call.plugin_catalogue.as_str().into(),
-        ];
-        let check = checks::pick_values(project, call).into();
-        let mut plan = String::new();
-        for (sql, values) in [(PICK_PROBE, probe), (checks::PICK, check)] {
-            for row in tx.all(&format!("{explain} {sql}"), values).await? {
-                let line: String = match tx.dialect() {
-                    Dialect::Sqlite => row.try_get("", "detail")?,
-                    Dialect::Postgres => row.try_get_by_index(0)?,
-                };
-                plan.push_str(&line);
-                plan.push('\n');
-            }
-        }
-        Ok(plan)
-    }
-
     async fn try_lease(&self, project: &ProjectId, call: &LeaseCall) -> Result<Attempt> {
-        // Reads first: a poll that finds nothing disturbs no writer.
         let Some(pick) = self.pick(project, call).await? else {
             return Ok(Attempt::Nothing);
         };
@@ -252,34 +177,6 @@ impl Store {
         };
         tx.commit().await?;
         Ok(Attempt::Granted(Box::new(Leased::Task(granted))))
-    }
-
-    async fn pick(&self, project: &ProjectId, call: &LeaseCall) -> Result<Option<Pick>> {
-        let lease = [
-            project.as_str().into(),
-            call.runner_id.as_str().into(),
-            call.request_id.as_str().into(),
-        ];
-        if self.query(REPEATED, lease).await?.is_some() {
-            return Ok(Some(Pick::Repeat));
-        }
-        // Short, and somebody waits for it.
-        if let Some(check) = self.pick_check(project, call).await? {
-            return Ok(Some(Pick::Check(check)));
-        }
-        for (sql, kind) in [
-            (PICK_REPORT, TaskKind::Report),
-            (PICK_PROBE, TaskKind::Probe),
-        ] {
-            let values: [Value; 2] = [
-                project.as_str().into(),
-                call.plugin_catalogue.as_str().into(),
-            ];
-            if let Some(row) = self.query(sql, values).await? {
-                return Ok(Some(Pick::Scan(ScanId(row.try_get("", "scan_id")?), kind)));
-            }
-        }
-        Ok(None)
     }
 
     async fn repeat(
@@ -319,6 +216,9 @@ impl Store {
         let Some(mut task) = pick_task(tx, &scan, TaskKind::Probe).await? else {
             return Ok(None);
         };
+        if scan.in_flight == 0 && !pick::may_start(tx, &scan.project, call).await? {
+            return Ok(None);
+        }
         let share = ledger::share(&scan, &lane, call.slots);
         self.grant(tx, &scan.project, &mut task, share, call)
             .await?;
@@ -438,33 +338,4 @@ enum Attempt {
     Nothing,
     /// Somebody else was faster.
     Lost,
-}
-
-/// What there is to lease.
-enum Pick {
-    Repeat,
-    Check(FoundCheck),
-    Scan(ScanId, TaskKind),
-}
-
-async fn repeated(tx: &Tx, project: &ProjectId, call: &LeaseCall) -> Result<Option<task::Model>> {
-    let values = [
-        project.as_str().into(),
-        call.runner_id.as_str().into(),
-        call.request_id.as_str().into(),
-    ];
-    let statement = tx.dialect().statement(REPEATED, values);
-    let row = task::Entity::find().from_raw_sql(statement);
-    Ok(row.one(tx.conn()).await?)
-}
-
-async fn pick_task(tx: &Tx, scan: &Scan, kind: TaskKind) -> Result<Option<Task>> {
-    let values: [Value; 3] = [
-        scan.project.as_str().into(),
-        scan.id.0.into(),
-        kind.as_str().into(),
-    ];
-    let statement = tx.dialect().statement(PICK_TASK, values);
-    let row = task::Entity::find().from_raw_sql(statement);
-    row.one(tx.conn()).await?.map(rows::task_of).transpose()
 }

@@ -26,8 +26,10 @@ mod lease;
 mod list;
 mod located;
 mod migration;
+mod notify;
 mod operate;
 mod pause;
+mod pick;
 mod report;
 mod reports;
 mod results;
@@ -76,6 +78,7 @@ use hub::Hub;
 use runners::SeenRunners;
 use secrets::Secrets;
 use tx::Tx;
+use watch::feed::Feeds;
 
 /// How long things are kept.
 #[derive(Debug, Clone, Copy)]
@@ -98,11 +101,14 @@ pub struct Store {
 struct Inner {
     database: Database,
     hub: Arc<Hub>,
+    feeds: Feeds,
     secrets: Secrets,
     seen: SeenRunners,
     retention: Retention,
     /// Builds large indexes until they are there.
     _late: Option<TaskHandle<()>>,
+    /// Talks to the other replicas, on PostgreSQL.
+    _notify: Option<TaskHandle<()>>,
 }
 
 impl Store {
@@ -122,10 +128,18 @@ impl Store {
             let work = late::complete(options.clone(), indexes, options.migrate);
             spawn("late-indexes", work)
         });
+        let hub = Arc::<Hub>::default();
+        let notify = matches!(options.location, Location::Postgres(_)).then(|| {
+            let writer = database.writer.clone();
+            let work = notify::run(options.clone(), writer, Arc::clone(&hub));
+            spawn("notify", work)
+        });
         let inner = Inner {
             _late: late,
+            _notify: notify,
             database,
-            hub: Arc::default(),
+            hub,
+            feeds: Feeds::default(),
             secrets,
             seen: SeenRunners::default(),
             retention,
@@ -163,6 +177,11 @@ impl Store {
     /// Scans that somebody listens to in this process.
     pub fn listened_scans(&self) -> usize {
         self.inner.hub.listened_scans()
+    }
+
+    /// Changes that other replicas told of.
+    pub fn changes_heard(&self) -> u64 {
+        self.inner.hub.heard()
     }
 
     /// The key of this installation's page tokens: the same in every replica.

@@ -26,7 +26,18 @@ const REPORT: &str = "
       AND state = 'RUNNING' AND lease_token_hash = $5
     RETURNING kind, last_source_sequence,
         (SELECT s.cancel_requested_at FROM scans s
-         WHERE s.project_id = tasks.project_id AND s.id = tasks.scan_id) AS cancel_requested_at";
+         WHERE s.project_id = tasks.project_id AND s.id = tasks.scan_id) AS cancel_requested_at,
+        (SELECT CASE WHEN l.backpressure_since <= r.started_at AND attempts_done > 0
+                THEN 1 ELSE 0 END
+         FROM lanes l JOIN task_runs r ON r.project_id = tasks.project_id
+            AND r.task_id = tasks.id AND r.epoch = tasks.epoch
+         WHERE l.project_id = tasks.project_id AND l.id = tasks.lane_id) AS target_is_back";
+
+/// The target answers a run that began after it had stopped to: all may run again.
+const TARGET_IS_BACK: &str = "
+    UPDATE lanes SET backpressure_since = NULL, paused_until = 0, has_answered = TRUE
+    WHERE project_id = $1 AND backpressure_since IS NOT NULL
+      AND id = (SELECT lane_id FROM tasks WHERE project_id = $1 AND id = $2)";
 
 /// What the runner is to do, without renewing anything.
 const DIRECTIVE: &str = "
@@ -83,11 +94,26 @@ impl Store {
         tx.wake_scan(call.lease.scan);
         let committed_source_sequence = row.try_get("", "last_source_sequence")?;
         let directive = directive_of(&row)?;
+        let target_is_back: Option<i32> = row.try_get("", "target_is_back")?;
         tx.commit().await?;
+        if target_is_back == Some(1) {
+            self.open_lane(project, &call.lease).await?;
+        }
         Ok(Reported {
             directive,
             committed_source_sequence,
         })
+    }
+
+    /// In a transaction of its own: the lock order is lane before task. When it does not come to
+    /// that, the next heartbeat sees it again.
+    async fn open_lane(&self, project: &ProjectId, lease: &LeaseProof) -> Result<()> {
+        let mut tx = self.write().await?;
+        tx.execute(TARGET_IS_BACK, super::key(project, lease.task.0))
+            .await?;
+        tx.wake_queue();
+        tx.wake_scan(lease.scan);
+        tx.commit().await
     }
 
     /// What the runner is to do; waits up to `wait` until that is no longer to go on.
@@ -107,7 +133,8 @@ impl Store {
             if directive != Directive::Continue {
                 return Ok(directive);
             }
-            if !super::watch::wait(listener.changed(), deadline).await {
+            let poll = self.inner.hub.poll();
+            if !super::watch::wait(listener.changed(), poll, deadline).await {
                 return Ok(directive);
             }
         }

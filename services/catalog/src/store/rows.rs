@@ -159,6 +159,7 @@ pub(crate) fn lane_of(row: lane::Model) -> Lane {
         queued: row.queued,
         paused_until: row.paused_until,
         backpressure_since: row.backpressure_since,
+        has_answered: row.has_answered,
     }
 }
 

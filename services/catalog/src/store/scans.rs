@@ -58,6 +58,7 @@ pub(crate) async fn save_lane(tx: &Tx, project: &ProjectId, lane: &Lane) -> Resu
         queued: Set(lane.queued),
         paused_until: Set(lane.paused_until),
         backpressure_since: Set(lane.backpressure_since),
+        has_answered: Set(lane.has_answered),
         ..Default::default()
     };
     lane::Entity::update_many()

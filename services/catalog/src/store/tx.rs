@@ -8,7 +8,7 @@ use sea_orm::{
     TransactionOptions, TransactionTrait, Value,
 };
 
-use super::{dialect::Dialect, fault::Result, hub::Hub};
+use super::{dialect::Dialect, fault::Result, hub::Hub, notify::Change};
 
 /// One transaction. Dropped without a commit, it is rolled back.
 pub(crate) struct Tx {
@@ -144,13 +144,13 @@ impl Tx {
     pub(crate) async fn commit(self) -> Result<()> {
         self.inner.commit().await?;
         if self.wake_queue {
-            self.hub.wake_queue();
+            self.hub.changed(Change::Queue);
         }
         if self.wake_checks {
-            self.hub.wake_checks();
+            self.hub.changed(Change::Checks);
         }
         for scan in self.wake_scans {
-            self.hub.wake_scan(scan);
+            self.hub.changed(Change::Scan(scan));
         }
         Ok(())
     }

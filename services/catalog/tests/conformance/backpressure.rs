@@ -1,9 +1,13 @@
 //! Step 10: a target that pushes back rests its lane; that is no failure, but has an end.
 
-use aegis_catalog::domain::{
-    policy::RetryPolicy,
-    scan::ScanState,
-    task::{Outcome, OutcomeKind},
+use aegis_catalog::{
+    domain::{
+        policy::RetryPolicy,
+        scan::ScanState,
+        task::{LeaseProof, Outcome, OutcomeKind, TaskProgress},
+        waiting::{Waiting, WaitingReason},
+    },
+    store::ReportCall,
 };
 
 use crate::{
@@ -18,6 +22,11 @@ on_both!(
     it_ends_after_its_longest_time,
     one_good_run_begins_anew,
     an_idle_lane_forgets,
+    one_run_alone_tries_the_target_again,
+    a_run_that_gets_answers_lets_the_others_go,
+    answers_from_before_prove_nothing,
+    a_target_that_has_answered_is_waited_for_longer,
+    the_scan_says_since_when,
 );
 
 async fn push_back(world: &World, policy: &RetryPolicy) {
@@ -118,4 +127,94 @@ async fn an_idle_lane_forgets(world: &World) {
     // So the next scan of this target is not judged by the last one's troubles.
     world.create(1).await;
     world.leased().await;
+}
+
+/// As a run that has gone on since the target stopped.
+async fn answers(world: &World, lease: &LeaseProof, attempts_done: i64) {
+    let call = ReportCall {
+        lease: lease.clone(),
+        progress: Some(TaskProgress {
+            attempts_done,
+            ..TaskProgress::default()
+        }),
+        detectors_finished: Vec::new(),
+        ttl_ms: 60_000,
+    };
+    world.store.report(&world.project, &call).await.unwrap();
+}
+
+async fn one_run_alone_tries_the_target_again(world: &World) {
+    world.create(3).await;
+    push_back(world, &POLICY).await;
+    world.end_waits().await;
+    let trial = world.leased().await;
+    // There is room for more, but not for a target that does not answer.
+    assert_eq!(world.lease().await, None);
+    let unreachable = outcome(OutcomeKind::Backpressure, "TARGET_UNREACHABLE");
+    world.finish(&trial.lease, &unreachable).await.unwrap();
+    assert_eq!(world.lease().await, None);
+    world.end_waits().await;
+    world.done(&world.leased().await).await.unwrap();
+    world.leased().await;
+    world.leased().await;
+}
+
+async fn a_run_that_gets_answers_lets_the_others_go(world: &World) {
+    let id = world.create(3).await;
+    push_back(world, &POLICY).await;
+    world.end_waits().await;
+    let trial = world.leased().await;
+    answers(world, &trial.lease, 0).await;
+    assert_eq!(world.lease().await, None);
+    answers(world, &trial.lease, 1).await;
+    assert_eq!(world.get(id).await.waiting, None);
+    world.leased().await;
+}
+
+async fn answers_from_before_prove_nothing(world: &World) {
+    let id = world.create(3).await;
+    let old = world.leased().await;
+    world
+        .sql("UPDATE task_runs SET started_at = started_at - 5", vec![])
+        .await;
+    push_back(world, &POLICY).await;
+    answers(world, &old.lease, 7).await;
+    let waiting = world.get(id).await.waiting.unwrap();
+    assert_eq!(waiting.reason, WaitingReason::TargetNotAnswering);
+    world.end_waits().await;
+    assert_eq!(world.lease().await, None);
+}
+
+async fn a_target_that_has_answered_is_waited_for_longer(world: &World) {
+    let (old, older) = (POLICY.max_backpressure_ms, POLICY.max_outage_ms);
+    let silent_for = async |ms: i64| {
+        let sql = "UPDATE lanes SET backpressure_since = backpressure_since - $1";
+        world.sql(sql, vec![ms.into()]).await;
+        world.end_waits().await;
+    };
+    let id = world.create(2).await;
+    world.done(&world.leased().await).await.unwrap();
+    push_back(world, &POLICY).await;
+    silent_for(old + 1_000).await;
+    push_back(world, &POLICY).await;
+    assert_eq!(world.get(id).await.scan.not_evaluated, 0);
+    silent_for(older).await;
+    push_back(world, &POLICY).await;
+    assert_eq!(world.get(id).await.scan.not_evaluated, 1);
+}
+
+async fn the_scan_says_since_when(world: &World) {
+    let id = world.create(2).await;
+    push_back(world, &POLICY).await;
+    let since = world.number("SELECT backpressure_since FROM lanes").await;
+    let expected = Waiting {
+        reason: WaitingReason::TargetNotAnswering,
+        since: Some(since),
+        place: None,
+    };
+    assert_eq!(world.get(id).await.waiting.as_ref(), Some(&expected));
+    // Also while it is tried again.
+    world.end_waits().await;
+    world.leased().await;
+    assert_eq!(world.get(id).await.waiting, Some(expected));
 }

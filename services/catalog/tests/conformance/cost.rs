@@ -7,7 +7,7 @@ use aegis_catalog::{
         task::{LeaseProof, Outcome, OutcomeKind},
         template::NewTemplate,
     },
-    store::{FindingQuery, ReportCall, ScanEdit, Work},
+    store::{FindingQuery, LeaseCall, ReportCall, ScanEdit, Work},
 };
 
 use crate::{
@@ -68,14 +68,15 @@ async fn each_call_takes_its_number_of_statements(world: &World) {
     }
     let expected = [
         ("CreateScan", 13),
+        // As many when its scan runs already; two more when it begins to.
         ("LeaseTask", 14),
         ("ReportTask", 6),
         ("FinishTask", 14),
         ("GetScan", 5),
         ("ListProbeResults", 2),
-        ("ListScans", 4),
-        ("ListScans with total_size", 5),
-        ("ListScans by text", 5),
+        ("ListScans", 3),
+        ("ListScans with total_size", 4),
+        ("ListScans by text", 4),
         ("UpdateScan", 9),
     ];
     assert_eq!(counted[0], counted[1]);
@@ -233,9 +234,15 @@ async fn an_empty_poll_costs_the_same_whatever_waits(world: &World) {
         world.create_new(&new).await;
     }
     while world.lease().await.is_some() {}
-    let polls = statements(world, world.lease()).await;
-    // The repeat, a check, a report, a probe: nothing is begun, locked or written.
-    assert_eq!(polls, 4);
+    // With room for one more scan, and without.
+    for max_running_scans in [5, 4] {
+        let poll = LeaseCall {
+            max_running_scans,
+            ..call()
+        };
+        // The repeat, a check, a report, how many run, a probe: nothing is begun, locked or written.
+        assert_eq!(statements(world, world.lease_as(&poll)).await, 5);
+    }
     let plan = world
         .store
         .poll_plan(&world.project, &call())
@@ -244,6 +251,7 @@ async fn an_empty_poll_costs_the_same_whatever_waits(world: &World) {
     for index in [
         "lanes_with_room",
         "scans_with_work",
+        "scans_in_flight",
         "tasks_queued",
         "checks_queued",
         "checks_lease_request",

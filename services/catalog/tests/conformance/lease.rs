@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use aegis_catalog::{
-    domain::{
-        scan::{ScanState, WaitingReason},
-        task::OutcomeKind,
-    },
+    domain::{scan::ScanState, task::OutcomeKind, waiting::WaitingReason},
     store::{LeaseCall, Leased, Work},
 };
 use futures_util::future::join_all;
@@ -214,7 +211,7 @@ async fn a_poll_of_another_replica_finds_it_within_seconds(world: &World) {
 
 async fn waiting_reasons_are_told(world: &World) {
     let id = world.create(2).await;
-    let waiting = async || world.get(id).await.waiting;
+    let waiting = async || world.get(id).await.waiting.map(|waiting| waiting.reason);
     assert_eq!(waiting().await, Some(WaitingReason::NoMatchingRunner));
     let first = world.leased().await;
     assert_eq!(waiting().await, None);

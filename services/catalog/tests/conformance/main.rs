@@ -29,6 +29,7 @@ mod pause;
 mod random;
 mod report;
 mod retry;
+mod running;
 mod schema;
 mod settle;
 mod statistics;

@@ -5,6 +5,8 @@ use aegis_catalog::{
     store::{ReportCall, ScanWatch, Update},
 };
 
+use futures_util::future::join_all;
+
 use crate::{
     on_both,
     world::{World, new_scan, refused},
@@ -18,6 +20,8 @@ on_both!(
     a_sequence_that_is_not_reached_is_refused,
     a_retried_scan_is_followed_past_its_first_end,
     nobody_listens_afterwards,
+    a_slow_watcher_misses_nothing,
+    many_watchers_are_read_for_once,
 );
 
 async fn an_ended_scan_is_replayed_from_any_sequence(world: &World) {
@@ -123,5 +127,55 @@ async fn nobody_listens_afterwards(world: &World) {
     let watch = world.store.watch(&world.project, id, 0).await.unwrap();
     assert_eq!(world.store.listened_scans(), 1);
     drop(watch);
-    assert_eq!(world.store.listened_scans(), 0);
+    // Whoever reads for the watchers is told to end, and does so.
+    while world.store.listened_scans() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// More happens than is kept for those who are behind.
+async fn a_slow_watcher_misses_nothing(world: &World) {
+    let id = world.create_new(&new_scan(300)).await;
+    let (_, mut fast) = world.store.watch(&world.project, id, 1).await.unwrap();
+    let (_, mut slow) = world.store.watch(&world.project, id, 1).await.unwrap();
+    // It has begun, and then does not read for a while.
+    let lease = world.leased().await;
+    assert!(next_event(&mut slow).await.is_some());
+    world.store.cancel(&world.project, id, "").await.unwrap();
+    world.done(&lease).await.unwrap();
+    let (seen, _) = tokio::join!(drain(&mut fast), world.work_off());
+    let all = world.log_after(id, 1).await.len();
+    assert!(seen == all && all > 300, "{seen} of {all}");
+    let mut sequences = Vec::new();
+    while let Some(update) = slow.next().await.unwrap() {
+        if let Update::Events(page) = update {
+            sequences.extend(page.iter().map(|logged| logged.sequence));
+        }
+    }
+    let last = *sequences.last().unwrap();
+    assert!(sequences.iter().copied().eq(sequences[0]..=last));
+    assert_eq!(last, world.get(id).await.scan.last_sequence);
+}
+
+/// A hundred cost the database what one costs, once they have begun.
+async fn many_watchers_are_read_for_once(world: &World) {
+    let mut costs = Vec::new();
+    for watchers in [1, 100] {
+        let id = world.create(20).await;
+        let mut watches = Vec::new();
+        for _ in 0..watchers {
+            let watch = world.store.watch(&world.project, id, 1).await;
+            watches.push(watch.unwrap().1);
+        }
+        let before = world.store.statements();
+        world.work_off().await;
+        let working = world.store.statements() - before;
+        let drained = join_all(watches.iter_mut().map(drain)).await;
+        let all = world.log_after(id, 1).await.len();
+        assert!(drained.iter().all(|events| *events == all), "{drained:?}");
+        costs.push((working, world.store.statements() - before));
+    }
+    let (one, hundred) = (costs[0].1, costs[1].1);
+    // How often the feed looks depends on how long the work takes: not exactly the same.
+    assert!(hundred < one * 2, "{costs:?}");
 }

@@ -366,6 +366,7 @@ pub(crate) fn call() -> LeaseCall {
         plugin_catalogue: CATALOGUE.to_owned(),
         slots: 2,
         ttl_ms: 60_000,
+        max_running_scans: 0,
     }
 }
 
@@ -374,6 +375,7 @@ pub(crate) const POLICY: RetryPolicy = RetryPolicy {
     max_backoff_ms: 60_000,
     lane_pause_ms: 5_000,
     max_backpressure_ms: 60_000,
+    max_outage_ms: 600_000,
 };
 
 pub(crate) fn outcome(kind: OutcomeKind, reason: &str) -> Outcome {

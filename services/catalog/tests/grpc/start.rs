@@ -127,6 +127,7 @@ async fn a_shutdown_ends_watches_and_polls() {
             slots: 1,
             wait: seconds(30),
             ttl: seconds(60),
+            max_running_scans: 0,
         };
         let mut tasks = catalog.tasks();
         let shutdown = async {

@@ -50,6 +50,8 @@ pub(crate) struct TaskPolicy {
     patience: prost_types::Duration,
     /// How long the check of a custom probe may take.
     check_timeout: prost_types::Duration,
+    /// Scans whose probes run at once.
+    max_running_scans: i32,
     /// When tasks run again.
     pub(crate) retry: RetryPolicy,
 }
@@ -60,11 +62,13 @@ impl TaskPolicy {
             lease: seconds(config.lease_seconds),
             patience: seconds(config.target_patience_seconds),
             check_timeout: seconds(config.check_timeout_seconds),
+            max_running_scans: config.max_running_scans,
             retry: RetryPolicy {
                 backoff: Some(seconds(config.backoff_seconds)),
                 max_backoff: Some(seconds(config.max_backoff_seconds)),
                 lane_pause: Some(seconds(config.lane_pause_seconds)),
                 max_backpressure: Some(seconds(config.max_backpressure_seconds)),
+                max_outage: Some(seconds(config.max_outage_seconds)),
             },
         }
     }
@@ -135,6 +139,7 @@ impl TaskService for TaskApi {
             slots: request.slots,
             wait: Some(wait),
             ttl: Some(self.policy.lease),
+            max_running_scans: self.policy.max_running_scans,
         });
         upstream.set_timeout(budget);
         let answer = self

@@ -6,7 +6,7 @@ use aegis_proto::ids::ProjectId;
 use sea_orm::FromQueryResult;
 
 use super::{
-    super::{Store, fault::Result, key, retrying, tasks, tx::Tx, watch},
+    super::{Store, fault::Result, hub::POLL, key, retrying, tasks, tx::Tx, watch},
     CheckRow, conclude, fence,
 };
 use crate::domain::{
@@ -77,7 +77,7 @@ impl Store {
         loop {
             ended.mark_unchanged();
             self.leased_sha256(project, lease).await?;
-            if !watch::wait(ended.changed(), deadline).await {
+            if !watch::wait(ended.changed(), POLL, deadline).await {
                 return Ok(Directive::Continue);
             }
         }

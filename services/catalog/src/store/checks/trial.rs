@@ -5,7 +5,7 @@ use std::time::Duration;
 use aegis_proto::ids::{CheckId, ProjectId};
 use sea_orm::Value;
 
-use super::super::{Store, custom_probes, fault::Result, key, retrying, watch};
+use super::super::{Store, custom_probes, fault::Result, hub::POLL, key, retrying, watch};
 use crate::domain::{
     check::{self, CheckState, MAX_QUEUED},
     custom_probe::Validation,
@@ -92,7 +92,7 @@ impl Store {
         loop {
             changed.mark_unchanged();
             let status = self.check_status(project, id).await?;
-            if status.state.has_ended() || !watch::wait(changed.changed(), deadline).await {
+            if status.state.has_ended() || !watch::wait(changed.changed(), POLL, deadline).await {
                 return Ok(status);
             }
         }

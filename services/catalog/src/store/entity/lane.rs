@@ -14,6 +14,7 @@ pub struct Model {
     pub queued: i32,
     pub paused_until: i64,
     pub backpressure_since: Option<i64>,
+    pub has_answered: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,6 +11,7 @@ mod m20261124_000006_custom_probes;
 mod m20261124_000007_store_keeping;
 mod m20261124_000008_imports;
 mod m20261130_000009_pause;
+mod m20261130_000010_running_scans;
 
 /// All migrations, in order.
 pub(crate) struct Migrator;
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000007_store_keeping::Migration),
             Box::new(m20261124_000008_imports::Migration),
             Box::new(m20261130_000009_pause::Migration),
+            Box::new(m20261130_000010_running_scans::Migration),
         ]
     }
 }

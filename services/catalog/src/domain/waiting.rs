@@ -1,0 +1,58 @@
+//! Why nothing of a scan gets on, although it has not ended and is not paused.
+
+use super::{scan::Scan, word::words};
+
+words! {
+    /// Why a scan does not get on.
+    WaitingReason {
+        /// Other work comes first.
+        Queued = "QUEUED",
+        /// No runner with the scan's plugin catalogue was seen of late.
+        NoMatchingRunner = "NO_MATCHING_RUNNER",
+        /// The target does not answer well. It is tried again, by one run alone.
+        TargetNotAnswering = "TARGET_NOT_ANSWERING",
+    }
+}
+
+/// What a scan waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Why.
+    pub reason: WaitingReason,
+    /// Since when the target does not answer; `None` for other reasons.
+    pub since: Option<i64>,
+    /// Its place among the scans that wait to run, from 1, when it waits for others; [`FAR`] when
+    /// there are as many before it or more. `None` in lists.
+    pub place: Option<i32>,
+}
+
+/// The last place that is counted.
+pub const FAR: i32 = 1_001;
+
+impl Waiting {
+    /// What a scan waits for whose target does not answer since then, or does, and which has a
+    /// runner or not.
+    pub fn of(scan: &Scan, silent_since: Option<i64>, has_runner: bool) -> Option<Self> {
+        if scan.state.is_terminal() || scan.is_paused() {
+            return None;
+        }
+        let waits = |reason, since| {
+            Some(Self {
+                reason,
+                since,
+                place: None,
+            })
+        };
+        if scan.running == 0 && !has_runner {
+            return waits(WaitingReason::NoMatchingRunner, None);
+        }
+        // A report needs no target.
+        if silent_since.is_some() && scan.queued + scan.in_flight > 0 {
+            return waits(WaitingReason::TargetNotAnswering, silent_since);
+        }
+        match scan.running {
+            0 => waits(WaitingReason::Queued, None),
+            _ => None,
+        }
+    }
+}

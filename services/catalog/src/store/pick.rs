@@ -1,0 +1,234 @@
+//! Which work a poll gets. Reads alone: a poll that finds nothing disturbs no writer.
+
+use aegis_proto::ids::{ProjectId, ScanId};
+use sea_orm::{EntityTrait, Value};
+
+use super::{
+    Store,
+    checks::{self, FoundCheck},
+    dialect::Dialect,
+    entity::task,
+    fault::Result,
+    lease::LeaseCall,
+    rows,
+    tx::Tx,
+};
+use crate::domain::{
+    scan::Scan,
+    task::{Task, TaskKind},
+};
+
+/// The repeat of a poll whose answer was lost gets the lease that it was granted.
+const REPEATED: &str = "
+    SELECT * FROM tasks
+    WHERE project_id = $1 AND lease_runner = $2 AND lease_request_id = $3 AND state = 'RUNNING'";
+
+/// Scans with probes that run: there are never many more than may run at once.
+const RUNNING_SCANS: &str = "
+    SELECT COUNT(*) AS running FROM scans WHERE project_id = $1 AND in_flight > 0";
+
+/// All that wait may be waiting out a backoff.
+macro_rules! has_task_that_may_run {
+    ($scan:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM tasks t WHERE t.project_id = ",
+            $scan,
+            ".project_id AND t.scan_id = ",
+            $scan,
+            ".id AND t.kind = 'PROBE' AND t.state = 'QUEUED' AND t.not_before <= (SELECT {now}))"
+        )
+    };
+}
+
+/// A lane whose target pushed back is tried by one run alone, until it answers.
+macro_rules! lane_has_room {
+    () => {
+        "l.in_flight < l.max_in_flight AND (l.backpressure_since IS NULL OR l.in_flight = 0)
+         AND l.paused_until <= (SELECT {now})"
+    };
+}
+
+/// The best scan that has a probe task to lease. An empty poll costs the same whatever waits:
+/// lanes without room or work are not in the index lanes_with_room, paused ones lie past the
+/// end of its range, and of each lane that is left only the first row of scans_with_work is
+/// looked at, which again has only scans with room and work that are not paused.
+const ANY_SCAN: &str = concat!(
+    "SELECT s.id AS scan_id FROM lanes l
+    JOIN scans s ON s.project_id = l.project_id AND s.id = (
+        SELECT c.id FROM scans c
+        WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
+          AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED' AND ",
+    has_task_that_may_run!("c"),
+    " ORDER BY c.priority DESC, c.id LIMIT 1)
+    WHERE l.project_id = $1 AND l.queued > 0 AND ",
+    lane_has_room!(),
+    " ORDER BY s.priority DESC, s.id LIMIT 1"
+);
+
+/// The same when as many scans run as may: only they get more. The index scans_in_flight has no
+/// others, so what waits behind them costs nothing.
+const RUNNING_SCAN: &str = concat!(
+    "SELECT s.id AS scan_id FROM scans s
+    JOIN lanes l ON l.project_id = s.project_id AND l.id = s.lane_id
+    WHERE s.project_id = $1 AND s.in_flight > 0 AND s.plugin_catalogue = $2
+      AND s.queued > 0 AND s.in_flight < s.max_in_flight AND s.state <> 'PAUSED' AND ",
+    lane_has_room!(),
+    " AND ",
+    has_task_that_may_run!("s"),
+    " ORDER BY s.priority DESC, s.id LIMIT 1"
+);
+
+/// The best scan whose report is to be made: it needs no room in a lane.
+const REPORT: &str = "
+    SELECT s.id AS scan_id FROM scans s
+    JOIN tasks t ON t.project_id = s.project_id AND t.scan_id = s.id
+        AND t.kind = 'REPORT' AND t.state = 'QUEUED'
+    WHERE s.project_id = $1 AND s.plugin_catalogue = $2 AND s.report_queued
+      AND t.not_before <= (SELECT {now})
+    ORDER BY s.priority DESC, s.id LIMIT 1";
+
+/// The longest task of the scan. Its scan is locked, so nobody else picks it. That lock is waited
+/// for, not skipped: it is held for a millisecond, and a poll that skips the only scan there is
+/// would come back a second later.
+const TASK: &str = "
+    SELECT * FROM tasks
+    WHERE project_id = $1 AND scan_id = $2 AND kind = $3 AND state = 'QUEUED'
+      AND not_before <= {now}
+    ORDER BY planned_calls DESC, ordinal, shard_index LIMIT 1
+    {lock}";
+
+/// What there is to lease.
+pub(super) enum Pick {
+    Repeat,
+    Check(FoundCheck),
+    Scan(ScanId, TaskKind),
+}
+
+impl Store {
+    pub(super) async fn pick(&self, project: &ProjectId, call: &LeaseCall) -> Result<Option<Pick>> {
+        if self.query(REPEATED, poll(project, call)).await?.is_some() {
+            return Ok(Some(Pick::Repeat));
+        }
+        // Short, and somebody waits for it.
+        if let Some(check) = self.pick_check(project, call).await? {
+            return Ok(Some(Pick::Check(check)));
+        }
+        if let Some(scan) = self.pick_scan(REPORT, project, call).await? {
+            return Ok(Some(Pick::Scan(scan, TaskKind::Report)));
+        }
+        let running = match call.max_running_scans {
+            0 => None,
+            _ => self.query(RUNNING_SCANS, [project.as_str().into()]).await?,
+        };
+        let running = running.map_or(Ok(0), |row| row.try_get("", "running"))?;
+        let sql = match call.may_start(running) {
+            true => ANY_SCAN,
+            false => RUNNING_SCAN,
+        };
+        let scan = self.pick_scan(sql, project, call).await?;
+        Ok(scan.map(|scan| Pick::Scan(scan, TaskKind::Probe)))
+    }
+
+    async fn pick_scan(
+        &self,
+        sql: &str,
+        project: &ProjectId,
+        call: &LeaseCall,
+    ) -> Result<Option<ScanId>> {
+        let row = self.query(sql, of_catalogue(project, call)).await?;
+        Ok(row
+            .map(|row| row.try_get("", "scan_id").map(ScanId))
+            .transpose()?)
+    }
+
+    /// How the database looks for a probe or a check to lease, in its own words: for whoever wonders
+    /// whether an empty poll stays cheap.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn poll_plan(
+        &self,
+        project: &ProjectId,
+        call: &LeaseCall,
+    ) -> aegis_mesh::Result<String> {
+        Ok(self.read_plan(project, call).await?)
+    }
+
+    async fn read_plan(&self, project: &ProjectId, call: &LeaseCall) -> Result<String> {
+        let tx = self.read().await?;
+        let explain = match tx.dialect() {
+            Dialect::Sqlite => "EXPLAIN QUERY PLAN",
+            Dialect::Postgres => {
+                // A table of few pages is read whole, whatever indexes it has.
+                tx.execute("SET LOCAL enable_seqscan = off", []).await?;
+                "EXPLAIN"
+            }
+        };
+        let mut plan = String::new();
+        for (sql, values) in [
+            (RUNNING_SCANS, vec![project.as_str().into()]),
+            (ANY_SCAN, of_catalogue(project, call).into()),
+            (RUNNING_SCAN, of_catalogue(project, call).into()),
+            (checks::PICK, checks::pick_values(project, call).into()),
+        ] {
+            for row in tx.all(&format!("{explain} {sql}"), values).await? {
+                let line: String = match tx.dialect() {
+                    Dialect::Sqlite => row.try_get("", "detail")?,
+                    Dialect::Postgres => row.try_get_by_index(0)?,
+                };
+                plan.push_str(&line);
+                plan.push('\n');
+            }
+        }
+        Ok(plan)
+    }
+}
+
+/// Whether one more scan may begin to run. Who asks with its scan's lane locked and then leases
+/// holds the others off until its transaction has ended: two could both find the last place.
+pub(super) async fn may_start(tx: &Tx, project: &ProjectId, call: &LeaseCall) -> Result<bool> {
+    if call.max_running_scans == 0 {
+        return Ok(true);
+    }
+    let values: [Value; 1] = [project.as_str().into()];
+    tx.one("SELECT {start_claim}", values.clone()).await?;
+    let running = tx.one(RUNNING_SCANS, values).await?;
+    let running = running.map_or(Ok(0), |row| row.try_get("", "running"))?;
+    Ok(call.may_start(running))
+}
+
+pub(super) async fn repeated(
+    tx: &Tx,
+    project: &ProjectId,
+    call: &LeaseCall,
+) -> Result<Option<task::Model>> {
+    let statement = tx.dialect().statement(REPEATED, poll(project, call));
+    let row = task::Entity::find().from_raw_sql(statement);
+    Ok(row.one(tx.conn()).await?)
+}
+
+pub(super) async fn pick_task(tx: &Tx, scan: &Scan, kind: TaskKind) -> Result<Option<Task>> {
+    let values: [Value; 3] = [
+        scan.project.as_str().into(),
+        scan.id.0.into(),
+        kind.as_str().into(),
+    ];
+    let statement = tx.dialect().statement(TASK, values);
+    let row = task::Entity::find().from_raw_sql(statement);
+    row.one(tx.conn()).await?.map(rows::task_of).transpose()
+}
+
+fn poll(project: &ProjectId, call: &LeaseCall) -> [Value; 3] {
+    [
+        project.as_str().into(),
+        call.runner_id.as_str().into(),
+        call.request_id.as_str().into(),
+    ]
+}
+
+fn of_catalogue(project: &ProjectId, call: &LeaseCall) -> [Value; 2] {
+    [
+        project.as_str().into(),
+        call.plugin_catalogue.as_str().into(),
+    ]
+}
