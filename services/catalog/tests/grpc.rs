@@ -276,6 +276,7 @@ async fn report(catalog: &Catalog, lease: &task::Lease) {
             attempts_done: 5,
             attempts_total: 10,
             target_retries: 0,
+            waits_for: "STORAGE_FULL".to_owned(),
         }),
         events: vec![task::TaskEvent {
             source_sequence: 1,

@@ -323,7 +323,12 @@ async fn a_database_that_takes_no_writes_is_still_read() {
     };
     let start = || aegis_catalog::start(config.clone(), Deps::default(), Shutdown::new());
     // The first start makes the key of page tokens.
-    drop(start().await.unwrap());
+    let first = start().await.unwrap();
+    let mut scans = ScanStoreServiceClient::new(MeshChannel::local(first.routes()));
+    let context = CallContext::new(Principal::local());
+    let made = with_context(context, scans.create_scan(create())).await;
+    let scan_id = made.unwrap().into_inner().scan.unwrap().scan_id;
+    drop(first);
     run_sql(&database.url(), &[only_read]).await.unwrap();
     let running = start().await.unwrap();
     let channel = MeshChannel::local(running.routes());
@@ -336,7 +341,33 @@ async fn a_database_that_takes_no_writes_is_still_read() {
         assert!(refused.is_retryable());
         let list = scan::ListScansRequest::default();
         let listed = history.list_scans(list).await.unwrap().into_inner();
-        assert!(listed.scans.is_empty());
+        assert_eq!(listed.scans.len(), 1);
+        let waits_for = async || {
+            let get = scan::GetScanRequest {
+                scan_id: scan_id.clone(),
+            };
+            let scan = history.clone().get_scan(get).await.unwrap().into_inner();
+            scan.scan.unwrap().waiting_reason
+        };
+        assert_eq!(waits_for().await, "DATABASE_READ_ONLY");
+        // A primary again: new connections may write, and work goes on by itself.
+        let name = database.name();
+        let again = [
+            format!(
+                "SET TRANSACTION READ WRITE;
+                ALTER DATABASE {name} RESET default_transaction_read_only"
+            ),
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                .to_owned(),
+        ];
+        run_sql(&database.url(), &again).await.unwrap();
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while let Err(refused) = scans.create_scan(create()).await {
+            assert!(Error::from(refused).is_retryable());
+            looks.tick().await;
+        }
+        assert_eq!(waits_for().await, "NO_MATCHING_RUNNER");
     })
     .await;
 }

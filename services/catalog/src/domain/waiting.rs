@@ -11,6 +11,35 @@ words! {
         NoMatchingRunner = "NO_MATCHING_RUNNER",
         /// The target does not answer well. It is tried again, by one run alone.
         TargetNotAnswering = "TARGET_NOT_ANSWERING",
+        /// A run has its results and cannot hand them in: there is no room for them.
+        StorageFull = "STORAGE_FULL",
+        /// The same: the object store will not take them.
+        StorageRefused = "STORAGE_REFUSED",
+        /// The same: the object store, or the way to it, does not work.
+        StorageDown = "STORAGE_DOWN",
+        /// Nothing can be written: the database has no room left.
+        DatabaseFull = "DATABASE_FULL",
+        /// Nothing can be written: the database takes no writes.
+        DatabaseReadOnly = "DATABASE_READ_ONLY",
+    }
+}
+
+impl WaitingReason {
+    /// What a run may say that it waits for; `None` for any other word.
+    pub fn of_run(text: &str) -> Option<Self> {
+        let reason: Self = text.parse().ok()?;
+        let may = [Self::StorageFull, Self::StorageRefused, Self::StorageDown];
+        may.contains(&reason).then_some(reason)
+    }
+}
+
+impl From<WaitingReason> for Waiting {
+    fn from(reason: WaitingReason) -> Self {
+        Self {
+            reason,
+            since: None,
+            place: None,
+        }
     }
 }
 
@@ -36,23 +65,16 @@ impl Waiting {
         if scan.state.is_terminal() || scan.is_paused() {
             return None;
         }
-        let waits = |reason, since| {
-            Some(Self {
-                reason,
-                since,
-                place: None,
-            })
-        };
         if scan.running == 0 && !has_runner {
-            return waits(WaitingReason::NoMatchingRunner, None);
+            return Some(WaitingReason::NoMatchingRunner.into());
         }
         // A report needs no target.
         if silent_since.is_some() && scan.queued + scan.in_flight > 0 {
-            return waits(WaitingReason::TargetNotAnswering, silent_since);
+            return Some(Self {
+                since: silent_since,
+                ..WaitingReason::TargetNotAnswering.into()
+            });
         }
-        match scan.running {
-            0 => waits(WaitingReason::Queued, None),
-            _ => None,
-        }
+        (scan.running == 0).then(|| WaitingReason::Queued.into())
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         policy::RetryPolicy,
         refusal::invalid_field,
         task::{Directive, LeaseProof, Outcome, OutcomeKind, TaskProgress},
+        waiting::WaitingReason,
     },
     store::{Granted, LeaseCall, Leased, ReportCall, Store, Work},
 };
@@ -82,7 +83,9 @@ impl TaskQueueService for Tasks {
             AnyLease::Task(lease) => lease,
             AnyLease::Check(lease) => return self.report_check(&project, lease, request).await,
         };
+        let waits_for = request.progress.as_ref().map(|p| p.waits_for.as_str());
         let call = ReportCall {
+            waits_for: waits_for.and_then(WaitingReason::of_run),
             lease: lease_of_task,
             progress: request.progress.map(progress).transpose()?,
             detectors_finished: detectors_finished(request.events)?,

@@ -3,7 +3,7 @@
 use aegis_proto::ids::{ArtifactId, Epoch, ProjectId, ScanId, TaskId};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, Set, Value};
 
-use super::{Store, entity::artifact, fault::Result, key, results, retrying, rows, tasks, tx::Tx};
+use super::{Store, entity::artifact, fault::Result, key, results, rows, tasks, tx::Tx};
 use crate::domain::{
     artifact::{Artifact, ArtifactName, ArtifactState, Checksum, object_key},
     refusal,
@@ -38,7 +38,7 @@ impl Store {
         lease: &LeaseProof,
         name: ArtifactName,
     ) -> aegis_mesh::Result<Staged> {
-        retrying(|| self.try_stage(project, lease, name)).await
+        self.writing(|| self.try_stage(project, lease, name)).await
     }
 
     async fn try_stage(
@@ -117,7 +117,8 @@ impl Store {
         checksum: &Checksum,
         tally: Option<&Tally>,
     ) -> aegis_mesh::Result<Artifact> {
-        retrying(|| self.try_complete(project, lease, id, checksum, tally)).await
+        self.writing(|| self.try_complete(project, lease, id, checksum, tally))
+            .await
     }
 
     async fn try_complete(

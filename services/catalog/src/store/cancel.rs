@@ -2,7 +2,7 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, key, retrying, scans, settle, tasks, tx::Tx};
+use super::{Store, fault::Result, key, scans, settle, tasks, tx::Tx};
 use crate::domain::{
     event::Log,
     ledger,
@@ -29,7 +29,8 @@ impl Store {
         id: ScanId,
         reason: &str,
     ) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_cancel(project, id, reason)).await?;
+        self.writing(|| self.try_cancel(project, id, reason))
+            .await?;
         self.get(project, id).await
     }
 

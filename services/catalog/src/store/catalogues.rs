@@ -4,7 +4,7 @@ use aegis_proto::ids::ProjectId;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Store, fault::Result, retrying};
+use super::{Store, fault::Result};
 use crate::domain::refusal;
 
 /// The newest word of any runner with this catalogue holds.
@@ -59,7 +59,8 @@ impl Store {
             .field("sha256", "is not that of catalogue_json")
             .with("sha256", sha256));
         }
-        retrying(|| self.try_put_catalogue(project, catalogue)).await
+        self.writing(|| self.try_put_catalogue(project, catalogue))
+            .await
     }
 
     async fn try_put_catalogue(

@@ -72,7 +72,7 @@ pub(crate) enum Purpose {
     Read,
     /// One connection that changes the schema: it waits for its turn and takes the time it needs.
     Schema,
-    /// One connection to PostgreSQL that hears what other replicas change.
+    /// Two connections to PostgreSQL: what is changed here is told, what others change is heard.
     Listen,
 }
 
@@ -136,7 +136,8 @@ fn postgres(url: &str, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
     let mut postgres = common(url.to_owned(), options);
     let ms = |limit: Duration| limit.as_millis().to_string();
     let (connections, idle, statement_timeout) = match purpose {
-        Purpose::Schema | Purpose::Listen => (1, 1, "0".to_owned()),
+        Purpose::Schema => (1, 1, "0".to_owned()),
+        Purpose::Listen => (2, 1, ms(options.statement_timeout)),
         Purpose::Write | Purpose::Read => (
             options.max_connections,
             options.idle_connections,

@@ -7,7 +7,7 @@ use super::{
     Store, custom_probes,
     entity::{idempotency, task},
     fault::{Fault, Result},
-    retrying, rows, scan_keys, scans, settle,
+    rows, scan_keys, scans, settle,
     tx::Tx,
 };
 use crate::domain::{
@@ -78,7 +78,7 @@ impl Store {
         if let Some(view) = self.find_by_request(project, &new.key).await? {
             return Ok(view);
         }
-        let made = retrying(|| self.try_create(project, new)).await?;
+        let made = self.writing(|| self.try_create(project, new)).await?;
         match made {
             Some(id) => self.view(project, id).await,
             // Another request with this id came first, and is committed.

@@ -2,7 +2,7 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, retrying, scans};
+use super::{Store, fault::Result, scans};
 use crate::domain::{
     event::Log,
     refusal,
@@ -15,7 +15,7 @@ impl Store {
     /// # Errors
     /// NOT_FOUND / SCAN_NOT_FOUND; FAILED_PRECONDITION / SCAN_NOT_TERMINAL while it runs.
     pub async fn delete(&self, project: &ProjectId, id: ScanId) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_delete(project, id)).await?;
+        self.writing(|| self.try_delete(project, id)).await?;
         self.view(project, id).await
     }
 
@@ -47,7 +47,7 @@ impl Store {
     /// # Errors
     /// NOT_FOUND / SCAN_NOT_FOUND, also from its purge time on.
     pub async fn undelete(&self, project: &ProjectId, id: ScanId) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_undelete(project, id)).await?;
+        self.writing(|| self.try_undelete(project, id)).await?;
         self.get(project, id).await
     }
 

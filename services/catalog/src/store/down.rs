@@ -104,12 +104,13 @@ const DERIVED: [&str; 6] = [
     "orphans",
 ];
 /// Columns that are made from others, are found out again, or say how far a job has come.
-const DERIVED_COLUMNS: [&str; 5] = [
+const DERIVED_COLUMNS: [&str; 6] = [
     "search_text",
     "touched_at",
     "parts_taken_in",
     "compacted_sequence",
     "has_answered",
+    "waits_for",
 ];
 
 /// Names come from the schema itself, never from a caller.

@@ -3,7 +3,7 @@
 use aegis_proto::ids::{ProjectId, ScanId, TaskId};
 use sea_orm::EntityTrait;
 
-use super::{Store, conclude::Ending, entity::task, fault::Result, key, retrying, rows, scans};
+use super::{Store, conclude::Ending, entity::task, fault::Result, key, rows, scans};
 use crate::domain::{event::Log, policy::RetryPolicy, verdict::RunEnd};
 
 /// Candidates only: each is looked at again under its locks. Oldest first.
@@ -31,7 +31,10 @@ impl Store {
     ) -> aegis_mesh::Result<u32> {
         let mut expired = 0;
         for (scan, task) in self.expired(project, limit).await? {
-            if retrying(|| self.try_expire(project, scan, task, policy)).await? {
+            if self
+                .writing(|| self.try_expire(project, scan, task, policy))
+                .await?
+            {
                 expired += 1;
             }
         }

@@ -6,7 +6,7 @@ use aegis_mesh::Error;
 use sea_orm::{DbErr, RuntimeErr, SqlErr};
 
 use super::connect::Location;
-use crate::domain::UnknownWord;
+use crate::domain::{UnknownWord, waiting::WaitingReason};
 
 /// A refusal by the rules, or a fault of the database.
 #[derive(Debug)]
@@ -60,9 +60,10 @@ const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773
 const QUERY_CANCELED: &str = "57014";
 
 /// What PostgreSQL says as it stops, starts or has no connection left: admin_shutdown,
-/// crash_shutdown, cannot_connect_now, too_many_connections
+/// crash_shutdown, cannot_connect_now, idle_session_timeout, too_many_connections,
+/// idle_in_transaction_session_timeout
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const GOING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+const GOING: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
 
 /// No room: PostgreSQL's disk_full, SQLite's SQLITE_FULL.
 const FULL: [&str; 2] = ["53100", "13"];
@@ -84,6 +85,17 @@ impl Fault {
         let message = format!("the database {location:?} cannot be used: {error}");
         Error::failed_precondition("DATABASE_UNUSABLE", message)
             .hint("check that it is this version's own database and can be written to")
+    }
+
+    /// Why no write can succeed, when that is why this one did not.
+    pub(crate) fn all_writes(&self) -> Option<WaitingReason> {
+        let Self::Database(error) = self else {
+            return None;
+        };
+        if has_code(error, &FULL) {
+            return Some(WaitingReason::DatabaseFull);
+        }
+        has_code(error, &READ_ONLY).then_some(WaitingReason::DatabaseReadOnly)
     }
 
     /// Whether the same transaction may succeed when it is run again.

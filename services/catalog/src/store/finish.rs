@@ -8,7 +8,7 @@ use super::{
     conclude::Ending,
     entity::{artifact, task_run},
     fault::Result,
-    key, results, retrying, rows, scans, tasks,
+    key, results, rows, scans, tasks,
     tx::Tx,
 };
 use crate::domain::{
@@ -52,7 +52,8 @@ impl Store {
         progress: Option<TaskProgress>,
         policy: &RetryPolicy,
     ) -> aegis_mesh::Result<()> {
-        retrying(|| self.try_finish(project, lease, outcome, progress, policy)).await
+        self.writing(|| self.try_finish(project, lease, outcome, progress, policy))
+            .await
     }
 
     async fn try_finish(

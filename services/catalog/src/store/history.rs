@@ -36,6 +36,10 @@ const CATALOGUES_PRESENT: &str = "
     SELECT DISTINCT plugin_catalogue FROM runners
     WHERE project_id = $1 AND seen_at > {now} - $2";
 
+const WAITS_FOR: &str = "
+    SELECT waits_for FROM tasks
+    WHERE project_id = $1 AND scan_id = $2 AND state = 'RUNNING' AND waits_for <> '' LIMIT 1";
+
 /// Scans before this one in the order of the queue, counted up to a bound.
 const AHEAD: &str = "
     SELECT (SELECT COUNT(*) FROM (
@@ -89,13 +93,42 @@ impl Store {
         let tasks = super::tasks::of_scan(&tx, project, id, TaskKind::Probe, &begun).await?;
         view.not_evaluated = tasks.iter().filter_map(not_evaluated).collect();
         view.probes = tasks.into_iter().take(MAX_PROBES).map(progress).collect();
+        self.wait_closer(&tx, &mut view).await?;
+        Ok(view)
+    }
+}
+
+impl Store {
+    /// What a scan waits for, as its own page tells it.
+    async fn wait_closer(&self, tx: &Tx, view: &mut ScanView) -> Result<()> {
+        if view.scan.state.is_terminal() || view.scan.is_paused() {
+            return Ok(());
+        }
+        if let Some(ill) = self.inner.hub.ill() {
+            view.waiting = Some(ill.into());
+            return Ok(());
+        }
+        if let Some(reason) = run_waits_for(tx, &view.scan).await? {
+            view.waiting = Some(reason.into());
+        }
         if let Some(waiting) = &mut view.waiting
             && waiting.reason == WaitingReason::Queued
         {
-            waiting.place = place(&tx, &view.scan).await?;
+            waiting.place = place(tx, &view.scan).await?;
         }
-        Ok(view)
+        Ok(())
     }
+}
+
+/// What one of its runs waits for.
+async fn run_waits_for(tx: &Tx, scan: &Scan) -> Result<Option<WaitingReason>> {
+    if scan.running == 0 {
+        return Ok(None);
+    }
+    let values = super::key(&scan.project, scan.id.0);
+    let row = tx.one(WAITS_FOR, values).await?;
+    let word: Option<String> = row.map(|row| row.try_get("", "waits_for")).transpose()?;
+    Ok(word.as_deref().and_then(WaitingReason::of_run))
 }
 
 /// Adds what is computed on reading, in a number of statements that does not depend on how

@@ -14,6 +14,7 @@ use aegis_proto::ids::ScanId;
 use tokio::sync::watch;
 
 use super::notify::{Change, Outbox};
+use crate::domain::waiting::WaitingReason;
 
 /// Changes made by another replica are found within this.
 pub(crate) const POLL: Duration = Duration::from_secs(1);
@@ -33,6 +34,8 @@ pub(crate) struct Hub {
     /// Whether this process hears what others change.
     hears: AtomicBool,
     heard: AtomicU64,
+    /// Why the last write failed, if for a reason that all writes have.
+    ill: Mutex<Option<WaitingReason>>,
 }
 
 impl Default for Hub {
@@ -44,6 +47,7 @@ impl Default for Hub {
             outbox: Outbox::default(),
             hears: AtomicBool::new(false),
             heard: AtomicU64::new(0),
+            ill: Mutex::default(),
         }
     }
 }
@@ -79,6 +83,16 @@ impl Hub {
                 }
             }
         }
+    }
+
+    /// A write failed because the database takes none, or succeeded.
+    pub(crate) fn set_ill(&self, ill: Option<WaitingReason>) {
+        *self.ill.lock().unwrap_or_else(PoisonError::into_inner) = ill;
+    }
+
+    /// Why nothing can be written, as far as this process knows.
+    pub(crate) fn ill(&self) -> Option<WaitingReason> {
+        *self.ill.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether this process hears what others change from now on.

@@ -7,7 +7,7 @@ use super::{
     Store, artifacts, create,
     entity::{artifact, task},
     fault::Result,
-    results, retrying, rows, scan_keys, scans, settle, statistics,
+    results, rows, scan_keys, scans, settle, statistics,
     tx::Tx,
 };
 use crate::domain::{
@@ -74,7 +74,9 @@ impl Store {
         report: Option<&Checksum>,
         names: &[ArtifactName],
     ) -> aegis_mesh::Result<StagedImport> {
-        let staged = retrying(|| self.try_stage_import(project, id, report, names)).await?;
+        let staged = self
+            .writing(|| self.try_stage_import(project, id, report, names))
+            .await?;
         match staged {
             Some((task, artifacts)) => Ok(StagedImport::Rows(task, artifacts)),
             None => {
@@ -119,7 +121,10 @@ impl Store {
         project: &ProjectId,
         import: &Import,
     ) -> aegis_mesh::Result<Imported> {
-        match retrying(|| self.try_commit_import(project, import)).await? {
+        match self
+            .writing(|| self.try_commit_import(project, import))
+            .await?
+        {
             Made::New(planned) => Ok(Imported {
                 warnings: planned.warnings.clone(),
                 unchanged: false,

@@ -30,7 +30,7 @@ const LEASE: &str = "
         lease_runner = $5, lease_request_id = $6, lease_token_hash = $7,
         lease_expires_at = {now} + $8,
         attempts_done = 0, attempts_total = planned_attempts, target_retries = 0,
-        last_source_sequence = 0
+        last_source_sequence = 0, waits_for = ''
     WHERE project_id = $1 AND id = $2 AND epoch = $3 AND state = 'QUEUED'";
 
 const RUN: &str = "

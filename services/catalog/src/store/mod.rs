@@ -129,11 +129,8 @@ impl Store {
             spawn("late-indexes", work)
         });
         let hub = Arc::<Hub>::default();
-        let notify = matches!(options.location, Location::Postgres(_)).then(|| {
-            let writer = database.writer.clone();
-            let work = notify::run(options.clone(), writer, Arc::clone(&hub));
-            spawn("notify", work)
-        });
+        let notify = matches!(options.location, Location::Postgres(_))
+            .then(|| spawn("notify", notify::run(options.clone(), Arc::clone(&hub))));
         let inner = Inner {
             _late: late,
             _notify: notify,
@@ -187,6 +184,29 @@ impl Store {
     /// The key of this installation's page tokens: the same in every replica.
     pub fn page_key(&self) -> &[u8] {
         &self.inner.secrets.page
+    }
+
+    /// As [`retrying`], for what always writes: it shows whether anything can be written.
+    async fn writing<T, F: Future<Output = Result<T>>>(
+        &self,
+        run: impl Fn() -> F,
+    ) -> aegis_mesh::Result<T> {
+        let noted = || {
+            let run = run();
+            async {
+                let result = run.await;
+                match &result {
+                    Ok(_) => self.inner.hub.set_ill(None),
+                    Err(fault) => {
+                        if let Some(ill) = fault.all_writes() {
+                            self.inner.hub.set_ill(Some(ill));
+                        }
+                    }
+                }
+                result
+            }
+        };
+        retrying(noted).await
     }
 
     async fn write(&self) -> Result<Tx> {

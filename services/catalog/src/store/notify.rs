@@ -18,7 +18,6 @@ use tokio::{sync::Notify, time::sleep};
 use super::{
     connect::{DatabaseOptions, Purpose, connect},
     dialect::Dialect,
-    fault::Result,
     hub::Hub,
 };
 
@@ -100,13 +99,25 @@ impl Outbox {
 }
 
 /// Tells others what changes here, and hears what changes there; never ends.
-pub(crate) async fn run(options: DatabaseOptions, writer: DatabaseConnection, hub: Arc<Hub>) {
+pub(crate) async fn run(options: DatabaseOptions, hub: Arc<Hub>) {
     // One's own words come back, too.
     let own = format!("{:016x}", rand::random::<u64>());
-    tokio::join!(tell(&writer, &hub, &own), hear(&options, &hub, &own));
+    // Not of the pool that work waits for.
+    let connection = loop {
+        match connect(&options, Purpose::Listen).await {
+            Ok(connection) => break connection,
+            Err(error) => tracing::debug!(%error, "changes of other replicas are not heard"),
+        }
+        again().await;
+    };
+    tokio::join!(tell(&connection, &hub, &own), hear(&connection, &hub, &own));
 }
 
-async fn tell(writer: &DatabaseConnection, hub: &Hub, own: &str) {
+async fn again() {
+    sleep(AGAIN.mul_f64(0.5 + rand::random::<f64>())).await;
+}
+
+async fn tell(connection: &DatabaseConnection, hub: &Hub, own: &str) {
     loop {
         hub.outbox.some.notified().await;
         sleep(COLLECTED_FOR).await;
@@ -115,7 +126,7 @@ async fn tell(writer: &DatabaseConnection, hub: &Hub, own: &str) {
             let message = format!("{own}:{}", words.join(","));
             let values = [CHANNEL.into(), message.into()];
             let statement = Dialect::Postgres.statement(TELL, values);
-            if let Err(error) = writer.query_one_raw(statement).await {
+            if let Err(error) = connection.query_one_raw(statement).await {
                 // Others find it a little later; that the database is away is said elsewhere.
                 tracing::debug!(%error, "other replicas are not told of changes");
             }
@@ -123,27 +134,30 @@ async fn tell(writer: &DatabaseConnection, hub: &Hub, own: &str) {
     }
 }
 
-async fn hear(options: &DatabaseOptions, hub: &Hub, own: &str) {
+async fn hear(connection: &DatabaseConnection, hub: &Hub, own: &str) {
     loop {
-        let lost = listen(options, hub, own).await;
+        let lost = listen(connection, hub, own).await;
         hub.set_hears(false);
-        if let Err(fault) = lost {
-            tracing::debug!(?fault, "changes of other replicas are not heard");
+        if let Err(error) = lost {
+            tracing::debug!(%error, "changes of other replicas are not heard");
         }
-        sleep(AGAIN.mul_f64(0.5 + rand::random::<f64>())).await;
+        again().await;
     }
 }
 
 /// Until the connection is lost.
-async fn listen(options: &DatabaseOptions, hub: &Hub, own: &str) -> Result<()> {
-    let connection = connect(options, Purpose::Listen).await?;
+async fn listen(
+    connection: &DatabaseConnection,
+    hub: &Hub,
+    own: &str,
+) -> Result<(), sea_orm::sqlx::Error> {
     let pool = connection.get_postgres_connection_pool();
-    let mut listener = PgListener::connect_with(pool).await.map_err(lost)?;
-    listener.listen(CHANNEL).await.map_err(lost)?;
+    let mut listener = PgListener::connect_with(pool).await?;
+    listener.listen(CHANNEL).await?;
     hub.set_hears(true);
     // Whatever was said before.
     hub.hear(Change::Anything);
-    while let Some(message) = listener.try_recv().await.map_err(lost)? {
+    while let Some(message) = listener.try_recv().await? {
         let Some((sender, changes)) = message.payload().split_once(':') else {
             continue;
         };
@@ -154,10 +168,6 @@ async fn listen(options: &DatabaseOptions, hub: &Hub, own: &str) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn lost(error: sea_orm::sqlx::Error) -> sea_orm::DbErr {
-    sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(error.into()))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, retrying, scans};
+use super::{Store, fault::Result, scans};
 use crate::domain::{
     event::Log,
     ledger,
@@ -21,7 +21,7 @@ impl Store {
         id: ScanId,
         reason: &str,
     ) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_pause(project, id, reason)).await?;
+        self.writing(|| self.try_pause(project, id, reason)).await?;
         self.get(project, id).await
     }
 
@@ -30,7 +30,7 @@ impl Store {
     /// # Errors
     /// As [`Store::pause`].
     pub async fn resume(&self, project: &ProjectId, id: ScanId) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_resume(project, id)).await?;
+        self.writing(|| self.try_resume(project, id)).await?;
         self.get(project, id).await
     }
 

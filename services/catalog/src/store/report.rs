@@ -5,11 +5,12 @@ use std::time::Duration;
 use aegis_proto::ids::ProjectId;
 use sea_orm::{QueryResult, Value};
 
-use super::{Store, fault::Result, retrying, scans, tasks, tx::Tx};
+use super::{Store, fault::Result, scans, tasks, tx::Tx};
 use crate::domain::{
     event::{Event, Log, Source},
     refusal,
     task::{Directive, LeaseProof, TaskProgress},
+    waiting::WaitingReason,
 };
 
 /// The heartbeat: one fenced statement, without the scan's lock. Progress is a last value; a
@@ -21,6 +22,7 @@ const REPORT: &str = "
         attempts_done = COALESCE($7, attempts_done),
         attempts_total = CASE WHEN $8 > 0 THEN $8 ELSE attempts_total END,
         target_retries = COALESCE($9, target_retries),
+        waits_for = COALESCE($11, waits_for),
         last_source_sequence = CASE WHEN $10 > last_source_sequence THEN $10 ELSE last_source_sequence END
     WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND epoch = $4
       AND state = 'RUNNING' AND lease_token_hash = $5
@@ -53,6 +55,8 @@ pub struct ReportCall {
     pub lease: LeaseProof,
     /// Last values; `None` leaves them.
     pub progress: Option<TaskProgress>,
+    /// What keeps the run from handing in what it has; taken with `progress`.
+    pub waits_for: Option<WaitingReason>,
     /// Detectors that are through, each with the runner's own number of the event.
     pub detectors_finished: Vec<(i64, String)>,
     /// How long the lease holds from now.
@@ -78,7 +82,7 @@ impl Store {
         project: &ProjectId,
         call: &ReportCall,
     ) -> aegis_mesh::Result<Reported> {
-        retrying(|| self.try_report(project, call)).await
+        self.writing(|| self.try_report(project, call)).await
     }
 
     async fn try_report(&self, project: &ProjectId, call: &ReportCall) -> Result<Reported> {
@@ -153,12 +157,14 @@ async fn heartbeat(
     logged: i64,
 ) -> Result<Option<QueryResult>> {
     let progress = call.progress;
-    let values: [Value; 5] = [
+    let waits_for = call.waits_for.map_or("", WaitingReason::as_str);
+    let values: [Value; 6] = [
         call.ttl_ms.into(),
         progress.map(|progress| progress.attempts_done).into(),
         progress.map(|progress| progress.attempts_total).into(),
         progress.map(|progress| progress.target_retries).into(),
         logged.into(),
+        progress.map(|_| waits_for).into(),
     ];
     let fence = fence(project, &call.lease).into_iter();
     tx.one(REPORT, fence.chain(values)).await

@@ -2,7 +2,7 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, key, retrying, scans, settle, statistics, tasks, tx::Tx};
+use super::{Store, fault::Result, key, scans, settle, statistics, tasks, tx::Tx};
 use crate::domain::{
     event::Log,
     ledger, refusal,
@@ -26,7 +26,7 @@ impl Store {
     /// NOT_FOUND / SCAN_NOT_FOUND; FAILED_PRECONDITION / SCAN_NOT_TERMINAL, NOTHING_TO_RETRY
     /// or SCAN_IMPORTED.
     pub async fn retry(&self, project: &ProjectId, id: ScanId) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_retry(project, id)).await?;
+        self.writing(|| self.try_retry(project, id)).await?;
         self.get(project, id).await
     }
 

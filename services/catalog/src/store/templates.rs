@@ -4,7 +4,7 @@ use aegis_mesh::{Code, Error};
 use aegis_proto::ids::ProjectId;
 use sea_orm::{QueryResult, Value};
 
-use super::{Store, fault::Result, retrying, tx::Tx};
+use super::{Store, fault::Result, tx::Tx};
 use crate::domain::template::{NewTemplate, Template, TemplateChange, etag};
 
 /// The row is locked until the end of the transaction: versions are numbered one after another.
@@ -63,7 +63,8 @@ impl Store {
         project: &ProjectId,
         new: &NewTemplate,
     ) -> aegis_mesh::Result<Template> {
-        retrying(|| self.try_create_template(project, new)).await
+        self.writing(|| self.try_create_template(project, new))
+            .await
     }
 
     async fn try_create_template(
@@ -175,7 +176,8 @@ impl Store {
         change: &TemplateChange,
         read_etag: &str,
     ) -> aegis_mesh::Result<Template> {
-        retrying(|| self.try_update_template(project, name, change, read_etag)).await
+        self.writing(|| self.try_update_template(project, name, change, read_etag))
+            .await
     }
 
     async fn try_update_template(
@@ -217,7 +219,8 @@ impl Store {
         name: &str,
         read_etag: &str,
     ) -> aegis_mesh::Result<()> {
-        retrying(|| self.try_delete_template(project, name, read_etag)).await
+        self.writing(|| self.try_delete_template(project, name, read_etag))
+            .await
     }
 
     async fn try_delete_template(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aegis_proto::ids::{ProjectId, ScanId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Set};
 
-use super::{Store, entity::scan, fault::Result, retrying, scan_keys, scans};
+use super::{Store, entity::scan, fault::Result, scan_keys, scans};
 use crate::domain::{
     refusal,
     scan::{Scan, ScanView},
@@ -34,7 +34,7 @@ impl Store {
         id: ScanId,
         edit: &ScanEdit,
     ) -> aegis_mesh::Result<ScanView> {
-        retrying(|| self.try_update(project, id, edit)).await?;
+        self.writing(|| self.try_update(project, id, edit)).await?;
         self.get(project, id).await
     }
 

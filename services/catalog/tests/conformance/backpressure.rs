@@ -137,6 +137,7 @@ async fn answers(world: &World, lease: &LeaseProof, attempts_done: i64) {
             attempts_done,
             ..TaskProgress::default()
         }),
+        waits_for: None,
         detectors_finished: Vec::new(),
         ttl_ms: 60_000,
     };

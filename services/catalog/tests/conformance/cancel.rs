@@ -81,6 +81,7 @@ async fn while_the_report_is_made_it_is_made_to_the_end(world: &World) {
     let call = ReportCall {
         lease: report.lease.clone(),
         progress: None,
+        waits_for: None,
         detectors_finished: Vec::new(),
         ttl_ms: 60_000,
     };

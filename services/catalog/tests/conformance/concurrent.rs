@@ -69,6 +69,7 @@ async fn worker(world: &World, store: &Store) {
         let report = ReportCall {
             lease: granted.lease.clone(),
             progress: None,
+            waits_for: None,
             detectors_finished: vec![(1, "a.B".to_owned())],
             ttl_ms: 60_000,
         };

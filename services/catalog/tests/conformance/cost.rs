@@ -101,6 +101,7 @@ async fn statements_of_calls(
     let report = ReportCall {
         lease: granted.lease.clone(),
         progress: None,
+        waits_for: None,
         detectors_finished: vec![(1, "test.Detector".to_owned())],
         ttl_ms: 60_000,
     };

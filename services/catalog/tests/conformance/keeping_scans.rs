@@ -212,6 +212,7 @@ async fn a_compacted_log_keeps_what_its_timeline_shows(world: &World) {
     let call = aegis_catalog::store::ReportCall {
         lease: granted.lease.clone(),
         progress: None,
+        waits_for: None,
         detectors_finished: (1..=5).map(|n| (n, format!("a.D{n}"))).collect(),
         ttl_ms: 60_000,
     };

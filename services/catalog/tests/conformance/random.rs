@@ -129,6 +129,7 @@ async fn finish(world: &World, dice: &mut StdRng, leases: &mut Vec<Granted>) {
     let report = ReportCall {
         lease: granted.lease.clone(),
         progress: None,
+        waits_for: None,
         detectors_finished: vec![(1, "a.B".to_owned())],
         ttl_ms: 60_000,
     };

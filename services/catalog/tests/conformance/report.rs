@@ -6,6 +6,7 @@ use aegis_catalog::{
     domain::{
         event::Event,
         task::{Directive, LeaseProof, TaskProgress},
+        waiting::WaitingReason,
     },
     store::{ReportCall, Reported},
 };
@@ -24,12 +25,14 @@ on_both!(
     events_are_logged_once,
     sequences_have_no_gaps_when_many_report_at_once,
     a_directive_arrives_at_once,
+    what_a_run_waits_for_is_what_its_scan_waits_for,
 );
 
 fn report(lease: &LeaseProof) -> ReportCall {
     ReportCall {
         lease: lease.clone(),
         progress: None,
+        waits_for: None,
         detectors_finished: Vec::new(),
         ttl_ms: 60_000,
     }
@@ -200,4 +203,27 @@ async fn a_directive_arrives_at_once(world: &World) {
     let reported = send(world, &report(&granted.lease)).await.unwrap();
     assert_eq!(reported.directive, Directive::Stop);
     assert_eq!(world.store.listened_scans(), 0);
+}
+
+async fn what_a_run_waits_for_is_what_its_scan_waits_for(world: &World) {
+    let id = world.create(2).await;
+    let granted = world.leased().await;
+    let waiting = async || world.get(id).await.waiting.map(|waiting| waiting.reason);
+    let mut call = report(&granted.lease);
+    call.progress = Some(TaskProgress::default());
+    for waits_for in [Some(WaitingReason::StorageFull), None] {
+        call.waits_for = waits_for;
+        send(world, &call).await.unwrap();
+        assert_eq!(waiting().await, waits_for);
+        // A heartbeat without news leaves it.
+        send(world, &report(&granted.lease)).await.unwrap();
+        assert_eq!(waiting().await, waits_for);
+    }
+    call.waits_for = Some(WaitingReason::StorageDown);
+    send(world, &call).await.unwrap();
+    world.age_leases().await;
+    world.expire().await;
+    assert_eq!(waiting().await, Some(WaitingReason::Queued));
+    world.leased().await;
+    assert_eq!(waiting().await, None);
 }

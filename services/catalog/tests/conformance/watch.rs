@@ -89,6 +89,7 @@ async fn progress_is_told_when_it_changed(world: &World) {
             attempts_total: 10,
             target_retries: 0,
         }),
+        waits_for: None,
         detectors_finished: Vec::new(),
         ttl_ms: 60_000,
     };

@@ -176,6 +176,7 @@ pub(super) fn pb_progress(progress: RunProgress) -> pb::TaskProgress {
         attempts_done: progress.attempts_done,
         attempts_total: progress.attempts_total,
         target_retries: progress.target_retries,
+        waits_for: String::new(),
     }
 }
 

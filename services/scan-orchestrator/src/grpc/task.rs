@@ -308,13 +308,18 @@ fn bounded_wait(wait: Option<prost_types::Duration>) -> (prost_types::Duration, 
 }
 
 fn check_progress(progress: Option<&TaskProgress>, violations: &mut Violations) {
-    let progress = progress.copied().unwrap_or_default();
+    let Some(progress) = progress else {
+        return;
+    };
     for (field, value) in [
         ("progress.attempts_done", progress.attempts_done),
         ("progress.attempts_total", progress.attempts_total),
         ("progress.target_retries", progress.target_retries),
     ] {
         check::not_negative(field, value, violations);
+    }
+    if !progress.waits_for.is_empty() && !check::is_reason(&progress.waits_for) {
+        violations.add("progress.waits_for", INVALID_FIELD, "must be UPPER_SNAKE");
     }
 }
 

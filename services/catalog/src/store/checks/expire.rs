@@ -5,7 +5,7 @@ use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use super::{
-    super::{Store, fault::Result, key, retrying},
+    super::{Store, fault::Result, key},
     CheckRow, conclude,
 };
 use crate::domain::{
@@ -35,7 +35,10 @@ impl Store {
     ) -> aegis_mesh::Result<u32> {
         let mut expired = 0;
         for id in self.expired_checks(project, limit).await? {
-            if retrying(|| self.try_expire_check(project, id, policy)).await? {
+            if self
+                .writing(|| self.try_expire_check(project, id, policy))
+                .await?
+            {
                 expired += 1;
             }
         }

@@ -6,7 +6,7 @@ use aegis_proto::ids::ProjectId;
 use sea_orm::FromQueryResult;
 
 use super::{
-    super::{Store, fault::Result, hub::POLL, key, retrying, tasks, tx::Tx, watch},
+    super::{Store, fault::Result, hub::POLL, key, tasks, tx::Tx, watch},
     CheckRow, conclude, fence,
 };
 use crate::domain::{
@@ -45,7 +45,8 @@ impl Store {
         lease: &CheckLease,
         ttl_ms: i64,
     ) -> aegis_mesh::Result<()> {
-        retrying(|| self.try_report_check(project, lease, ttl_ms)).await
+        self.writing(|| self.try_report_check(project, lease, ttl_ms))
+            .await
     }
 
     async fn try_report_check(
@@ -106,7 +107,8 @@ impl Store {
         sent: &CheckOutcome,
         policy: &RetryPolicy,
     ) -> aegis_mesh::Result<()> {
-        retrying(|| self.try_finish_check(project, lease, sent, policy)).await
+        self.writing(|| self.try_finish_check(project, lease, sent, policy))
+            .await
     }
 
     async fn try_finish_check(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aegis_proto::ids::{CheckId, ProjectId};
 use sea_orm::Value;
 
-use super::super::{Store, custom_probes, fault::Result, hub::POLL, key, retrying, watch};
+use super::super::{Store, custom_probes, fault::Result, hub::POLL, key, watch};
 use crate::domain::{
     check::{self, CheckState, MAX_QUEUED},
     custom_probe::Validation,
@@ -48,7 +48,8 @@ impl Store {
         sha256: &str,
         give_up_after: Duration,
     ) -> aegis_mesh::Result<CheckId> {
-        retrying(|| self.try_queue_check(project, name, sha256, give_up_after)).await
+        self.writing(|| self.try_queue_check(project, name, sha256, give_up_after))
+            .await
     }
 
     async fn try_queue_check(

@@ -4,7 +4,7 @@ use aegis_proto::ids::ProjectId;
 use sea_orm::{FromQueryResult, Value};
 
 use super::{
-    super::{Store, checks, fault::Result, retrying, tx::Tx},
+    super::{Store, checks, fault::Result, tx::Tx},
     CustomProbeUpdate, require_source, usage,
 };
 use crate::domain::custom_probe::{self, CustomProbe, MAX_CUSTOM_PROBES, VersionState};
@@ -80,7 +80,8 @@ impl Store {
         project: &ProjectId,
         new: &NewCustomProbe,
     ) -> aegis_mesh::Result<CustomProbe> {
-        retrying(|| self.try_create_custom(project, new)).await?;
+        self.writing(|| self.try_create_custom(project, new))
+            .await?;
         self.custom_probe(project, &new.name, 0).await
     }
 
@@ -122,7 +123,8 @@ impl Store {
         name: &str,
         update: &CustomProbeUpdate,
     ) -> aegis_mesh::Result<CustomProbe> {
-        retrying(|| self.try_update_custom(project, name, update)).await?;
+        self.writing(|| self.try_update_custom(project, name, update))
+            .await?;
         self.custom_probe(project, name, 0).await
     }
 
@@ -177,7 +179,8 @@ impl Store {
         name: &str,
         etag: &str,
     ) -> aegis_mesh::Result<()> {
-        retrying(|| self.try_delete_custom(project, name, etag)).await
+        self.writing(|| self.try_delete_custom(project, name, etag))
+            .await
     }
 
     async fn try_delete_custom(&self, project: &ProjectId, name: &str, etag: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use aegis_proto::ids::ProjectId;
 use sea_orm::{QueryResult, Value};
 
-use super::super::{Store, fault::Result, retrying, tx::Tx};
+use super::super::{Store, fault::Result, tx::Tx};
 use crate::domain::{
     check::CheckLease,
     custom_probe::{self, Source, SourceState, new_source_key},
@@ -49,7 +49,8 @@ impl Store {
         sha256: &str,
         size: i64,
     ) -> aegis_mesh::Result<Source> {
-        retrying(|| self.try_stage_source(project, sha256, size)).await
+        self.writing(|| self.try_stage_source(project, sha256, size))
+            .await
     }
 
     async fn try_stage_source(
@@ -79,7 +80,8 @@ impl Store {
     /// # Errors
     /// NOT_FOUND / SOURCE_NOT_FOUND when it was not announced.
     pub async fn commit_source(&self, project: &ProjectId, sha256: &str) -> aegis_mesh::Result<()> {
-        retrying(|| self.try_commit_source(project, sha256)).await
+        self.writing(|| self.try_commit_source(project, sha256))
+            .await
     }
 
     async fn try_commit_source(&self, project: &ProjectId, sha256: &str) -> Result<()> {

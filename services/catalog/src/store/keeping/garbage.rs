@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    super::{Store, fault::Result, retrying},
+    super::{Store, fault::Result},
     places,
 };
 use crate::domain::keeping::Step;
@@ -124,7 +124,8 @@ impl Store {
         project: &ProjectId,
         keys: &[String],
     ) -> aegis_mesh::Result<u64> {
-        retrying(|| self.try_forget_garbage(project, keys)).await
+        self.writing(|| self.try_forget_garbage(project, keys))
+            .await
     }
 
     async fn try_forget_garbage(&self, project: &ProjectId, keys: &[String]) -> Result<u64> {

@@ -3,7 +3,7 @@
 use aegis_proto::ids::ProjectId;
 use sea_orm::{QueryResult, Value};
 
-use super::super::{Store, fault::Result, retrying, tx::Tx};
+use super::super::{Store, fault::Result, tx::Tx};
 use crate::domain::keeping::{Claimed, JobClaim, JobEnd, JobState, job_lost};
 
 /// A job that was never there runs after this share of its period.
@@ -75,7 +75,7 @@ impl Store {
         {
             return Ok(not_now);
         }
-        retrying(|| self.try_claim_job(project, claim)).await
+        self.writing(|| self.try_claim_job(project, claim)).await
     }
 
     async fn not_now(&self, project: &ProjectId, claim: &JobClaim) -> Result<Option<Claimed>> {
@@ -131,7 +131,7 @@ impl Store {
             }
             tx.commit().await
         };
-        retrying(renew).await
+        self.writing(renew).await
     }
 
     /// Gives a job's lease back.
@@ -164,7 +164,7 @@ impl Store {
             }
             tx.commit().await
         };
-        retrying(give_back).await
+        self.writing(give_back).await
     }
 }
 

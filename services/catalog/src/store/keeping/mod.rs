@@ -19,7 +19,7 @@ pub use scrub::{Committed, CommittedPage, Orphan};
 use aegis_proto::ids::ProjectId;
 use sea_orm::Value;
 
-use super::{Store, fault::Result, retrying, tx::Tx};
+use super::{Store, fault::Result, tx::Tx};
 use crate::domain::{
     keeping::{Step, Sweep, Swept},
     refusal,
@@ -36,7 +36,7 @@ impl Store {
         sweep: &Sweep,
         step: &Step,
     ) -> aegis_mesh::Result<Swept> {
-        retrying(|| self.try_sweep(project, sweep, step)).await
+        self.writing(|| self.try_sweep(project, sweep, step)).await
     }
 
     async fn try_sweep(&self, project: &ProjectId, sweep: &Sweep, step: &Step) -> Result<Swept> {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    super::{Store, fault::Result, retrying},
+    super::{Store, fault::Result},
     Garbage, places,
 };
 use crate::domain::keeping::{Step, row_key};
@@ -90,7 +90,8 @@ impl Store {
         objects: &[Garbage],
         dry_run: bool,
     ) -> aegis_mesh::Result<Vec<Orphan>> {
-        retrying(|| self.try_orphans(project, objects, dry_run)).await
+        self.writing(|| self.try_orphans(project, objects, dry_run))
+            .await
     }
 
     async fn try_orphans(

@@ -10,7 +10,6 @@ use super::{
         Store,
         entity::{statistics_delta, statistics_rollup},
         fault::Result,
-        retrying,
         tx::Tx,
     },
     rows,
@@ -41,7 +40,7 @@ impl Store {
         project: &ProjectId,
         limit: u32,
     ) -> aegis_mesh::Result<Folded> {
-        retrying(|| self.try_fold(project, limit)).await
+        self.writing(|| self.try_fold(project, limit)).await
     }
 
     async fn try_fold(&self, project: &ProjectId, limit: u32) -> Result<Folded> {
