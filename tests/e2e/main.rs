@@ -18,6 +18,7 @@ mod old_system;
 mod reading;
 mod support;
 mod up;
+mod waiting;
 mod watch;
 
 use std::{pin::Pin, process::ExitCode, sync::Arc};
@@ -61,6 +62,7 @@ fn main() -> Result<ExitCode> {
     let runtime = Arc::new(Runtime::new()?);
     let mut meshes = Vec::new();
     let mut trials = up::trials();
+    trials.extend(waiting::trials());
     trials.extend(keeping::trials());
     trials.extend(import_up::trials());
     if !arguments.list {

@@ -228,7 +228,7 @@ fn a_paused_scan_stays_so_over_a_kill() -> Result<()> {
 }
 
 /// Creates a scan as soon as garak has warmed up.
-async fn create_once_warm(client: &Client, spec: &Value) -> Result<String> {
+pub(crate) async fn create_once_warm(client: &Client, spec: &Value) -> Result<String> {
     loop {
         let created = client.post("/v1/scans", &json!({"spec": spec})).await?;
         if created.reason() != "NO_PLUGIN_CATALOGUE" {

@@ -54,10 +54,11 @@ pub struct Mesh {
 }
 
 /// Orchestrator settings that let bad luck show in seconds.
-const IMPATIENT: [(&str, &str); 5] = [
+const IMPATIENT: [(&str, &str); 6] = [
     ("TARGET_PATIENCE_SECONDS", "2"),
     ("LANE_PAUSE_SECONDS", "1"),
     ("MAX_BACKPRESSURE_SECONDS", "3"),
+    ("MAX_OUTAGE_SECONDS", "3"),
     ("BACKOFF_SECONDS", "0"),
     ("REAPER_PERIOD_SECONDS", "1"),
 ];
