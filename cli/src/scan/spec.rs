@@ -87,6 +87,9 @@ pub(crate) struct SpecArgs {
     /// 0 to 100; higher runs first [default: 50]
     #[arg(long)]
     priority: Option<i32>,
+    /// What the runners must have: torch, gpu, garak==VERSION
+    #[arg(long, value_delimiter = ',')]
+    requires: Vec<String>,
 }
 
 impl SpecArgs {
@@ -109,6 +112,7 @@ impl SpecArgs {
         replace(&mut spec.detectors, self.detectors);
         replace(&mut spec.exclude_detectors, self.exclude_detectors);
         replace(&mut spec.custom_probes, self.custom_probes);
+        replace(&mut spec.requires, self.requires);
         spec.generations = self.generations.or(spec.generations);
         spec.eval_threshold = self.eval_threshold.or(spec.eval_threshold);
         spec.seed = self.seed.or(spec.seed);

@@ -10,8 +10,8 @@ use std::{
 use aegis_mesh::{Error, MeshChannel, Result};
 use aegis_proto::internal::{
     catalog::v1::{
-        GetPluginCatalogueRequest, GetPluginCatalogueResponse, PutPluginCatalogueRequest,
-        plugin_catalogue_service_client::PluginCatalogueServiceClient,
+        GetPluginCatalogueRequest, GetPluginCatalogueResponse, ListPresentPluginCataloguesRequest,
+        PutPluginCatalogueRequest, plugin_catalogue_service_client::PluginCatalogueServiceClient,
     },
     task::v1 as task,
 };
@@ -48,14 +48,39 @@ impl Catalogues {
 
     /// The catalogue that was published last, and what its runners allow now.
     pub(crate) async fn current(&self) -> Result<Current> {
-        let known = self.newest();
-        let answer = self.get(known.clone()).await?;
+        self.named("").await
+    }
+
+    /// Those that a runner came with of late, the one published last first. When no runner is there,
+    /// the one published last: a scan can be planned before a runner comes.
+    pub(crate) async fn present(&self) -> Result<Vec<Current>> {
+        let request = ListPresentPluginCataloguesRequest {};
+        let mut client = self.client.clone();
+        let present = client.list_present_plugin_catalogues(request).await?;
+        let mut found = Vec::new();
+        for sha256 in present.into_inner().sha256 {
+            found.push(self.named(&sha256).await?);
+        }
+        if found.is_empty() {
+            found.push(self.current().await?);
+        }
+        Ok(found)
+    }
+
+    /// The catalogue of this checksum; empty is the one published last.
+    async fn named(&self, sha256: &str) -> Result<Current> {
+        let known = match sha256 {
+            "" => self.newest(),
+            named if self.take(named).is_some() => named.to_owned(),
+            _ => String::new(),
+        };
+        let answer = self.get(sha256, known.clone()).await?;
         if let Some(catalogue) = self.take(&answer.sha256) {
             return Ok(current(answer, catalogue));
         }
         // The one it took for known is not kept any more: another call pushed it out meanwhile.
         let answer = match answer.catalogue_json.is_empty() && !known.is_empty() {
-            true => self.get(String::new()).await?,
+            true => self.get(sha256, String::new()).await?,
             false => answer,
         };
         let catalogue = Catalogue::parse(&answer.catalogue_json).map_err(Error::internal)?;
@@ -71,9 +96,9 @@ impl Catalogues {
         Ok(())
     }
 
-    async fn get(&self, known_sha256: String) -> Result<GetPluginCatalogueResponse> {
+    async fn get(&self, sha256: &str, known_sha256: String) -> Result<GetPluginCatalogueResponse> {
         let request = GetPluginCatalogueRequest {
-            sha256: String::new(),
+            sha256: sha256.to_owned(),
             known_sha256,
         };
         let answer = self.client.clone().get_plugin_catalogue(request).await;

@@ -8,7 +8,8 @@ use aegis_proto::{
     scan::v1::{CreateScanRequest, PlanScanResponse, ScanSpec},
 };
 use serde_json::{Value, json};
-use support::Orchestrator;
+use sha2::Digest;
+use support::{CATALOGUE, Orchestrator};
 
 fn spec(more: Value) -> ScanSpec {
     let mut spec = json!({"target": {"type": "test.Repeat"}, "include": ["probes.dan"]});
@@ -273,4 +274,60 @@ async fn a_task_has_the_tags_of_its_probe() {
     for tag in ["owasp:llm01", "avid-effect:security:S0403"] {
         assert!(tags.iter().any(|has| has == tag), "{tags:?}");
     }
+}
+
+/// As the catalogue, of an installation that has torch.
+fn with_torch() -> Vec<u8> {
+    let mut catalogue: Value = serde_json::from_slice(CATALOGUE).expect("JSON");
+    catalogue["capabilities"] = json!(["torch"]);
+    let bullying = &mut catalogue["probes"]["lmrc.Bullying"];
+    bullying["not_evaluable"] = Value::Null;
+    bullying["unavailable_detectors"] = json!([]);
+    catalogue["detectors"]["unsafe_content.ToxicCommentModel"]["not_loadable"] = Value::Null;
+    serde_json::to_vec(&catalogue).expect("JSON")
+}
+
+fn sha256(json: &[u8]) -> String {
+    hex::encode(sha2::Sha256::digest(json))
+}
+
+#[tokio::test]
+async fn runners_that_can_evaluate_more_are_taken() {
+    let mesh = Orchestrator::start().await;
+    let torch = with_torch();
+    mesh.seen().present = vec![CATALOGUE.to_vec(), torch.clone()];
+    for (include, planned_with) in [
+        ("probes.lmrc", torch.as_slice()),
+        // Both can: those that came last.
+        ("dan.AntiDAN", CATALOGUE),
+    ] {
+        mesh.create(spec(json!({"include": [include]})))
+            .await
+            .expect("created");
+        let created = mesh.created();
+        let created = created.last().expect("one");
+        assert_eq!(created.plugin_catalogue, sha256(planned_with), "{include}");
+        assert!(
+            created
+                .tasks
+                .iter()
+                .all(|task| task.not_evaluated.is_none())
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_scan_requires_is_held_against_the_runners() {
+    let mesh = Orchestrator::start().await;
+    let torch = with_torch();
+    mesh.seen().present = vec![CATALOGUE.to_vec(), torch.clone()];
+    let requires = |what: Value| spec(json!({"include": ["dan.AntiDAN"], "requires": what}));
+    mesh.create(requires(json!(["torch", "garak==0.17.1"])))
+        .await
+        .expect("created");
+    assert_eq!(mesh.created()[0].plugin_catalogue, sha256(&torch));
+    let error = mesh.create(requires(json!(["torch", "gpu"]))).await;
+    let error = error.expect_err("nobody has one");
+    assert_eq!(error.reason(), "NO_SUCH_RUNNER");
+    assert_eq!(fields(&error).last(), Some(&"spec.requires[1]"));
 }

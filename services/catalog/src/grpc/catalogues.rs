@@ -2,8 +2,9 @@
 
 use aegis_mesh::{Error, Result, principal_of};
 use aegis_proto::internal::catalog::v1::{
-    GetPluginCatalogueRequest, GetPluginCatalogueResponse, PutPluginCatalogueRequest,
-    PutPluginCatalogueResponse, plugin_catalogue_service_server::PluginCatalogueService,
+    GetPluginCatalogueRequest, GetPluginCatalogueResponse, ListPresentPluginCataloguesRequest,
+    ListPresentPluginCataloguesResponse, PutPluginCatalogueRequest, PutPluginCatalogueResponse,
+    plugin_catalogue_service_server::PluginCatalogueService,
 };
 use tonic::{Request, Response, Status};
 
@@ -53,6 +54,17 @@ impl PluginCatalogueService for Catalogues {
             garak_version: found.garak_version,
             catalogue_json: found.json,
             allowance: Some(allowance),
+        }))
+    }
+
+    async fn list_present_plugin_catalogues(
+        &self,
+        request: Request<ListPresentPluginCataloguesRequest>,
+    ) -> Result<Response<ListPresentPluginCataloguesResponse>, Status> {
+        let project = principal_of(&request)?.project;
+        let sha256 = self.store.present_catalogues(&project).await?;
+        Ok(Response::new(ListPresentPluginCataloguesResponse {
+            sha256,
         }))
     }
 }

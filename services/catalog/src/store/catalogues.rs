@@ -4,7 +4,7 @@ use aegis_proto::ids::ProjectId;
 use sea_orm::{ConnectionTrait, QueryResult, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Store, fault::Result};
+use super::{Store, fault::Result, runners};
 use crate::domain::refusal;
 
 /// The newest word of any runner with this catalogue holds.
@@ -23,6 +23,15 @@ const HEAD: &str = "
 const NEWEST: &str = "
     SELECT sha256, garak_version, allowance FROM plugin_catalogues
     WHERE project_id = $1 ORDER BY updated_at DESC LIMIT 1";
+
+/// Installations differ by what is installed beside garak, torch above all; there are a handful.
+const PRESENT: &str = "
+    SELECT c.sha256 FROM plugin_catalogues c
+    WHERE c.project_id = $1 AND EXISTS (
+        SELECT 1 FROM runners r
+        WHERE r.project_id = c.project_id AND r.plugin_catalogue = c.sha256
+          AND r.seen_at > {now} - $2)
+    ORDER BY c.updated_at DESC, c.sha256 LIMIT 8";
 
 const CONTENT: &str = "
     SELECT catalogue_json FROM plugin_catalogues WHERE project_id = $1 AND sha256 = $2";
@@ -123,6 +132,22 @@ impl Store {
             allowance: head.try_get("", "allowance")?,
             json,
         })
+    }
+
+    /// The checksums of catalogues that a runner came with of late, the one published last first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn present_catalogues(&self, project: &ProjectId) -> aegis_mesh::Result<Vec<String>> {
+        Ok(self.read_present(project).await?)
+    }
+
+    async fn read_present(&self, project: &ProjectId) -> Result<Vec<String>> {
+        let tx = self.read().await?;
+        let values = [project.as_str().into(), runners::PRESENT_FOR_MS.into()];
+        let rows = tx.all(PRESENT, values).await?;
+        let sha256 = rows.iter().map(|row| row.try_get("", "sha256"));
+        Ok(sha256.collect::<Result<_, _>>()?)
     }
 
     /// One read outside of a transaction.

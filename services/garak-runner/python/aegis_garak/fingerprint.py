@@ -12,7 +12,7 @@ from pathlib import Path
 from aegis_garak.events import Events
 from aegis_garak.protocol import Json
 
-SURVEY_FORMAT = 1
+SURVEY_FORMAT = 2
 """Raise it when the survey's output changes."""
 
 _FOLDERS = ("probes", "detectors", "generators", "buffs", "harnesses", "data", "resources")
@@ -34,9 +34,16 @@ def fingerprint() -> str:
         "garak": garak.__version__,
         "python": list(sys.version_info[:2]),
         "files": sorted(file for folder in _FOLDERS for file in _files(root / folder, folder)),
+        "capabilities": capabilities(),
         "modules": {name: is_installed(name) for name in _optional_modules(_plugins.PluginCache.instance())},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def capabilities() -> list[str]:
+    """What a scan may require of its runner: "torch", "gpu" (a device of NVIDIA's that this process may see)."""
+    found = {"torch": is_installed("torch"), "gpu": any(Path("/dev").glob("nvidia[0-9]*"))}
+    return [name for name, is_there in found.items() if is_there]
 
 
 def _files(folder: Path, name: str) -> list[tuple[str, int]]:

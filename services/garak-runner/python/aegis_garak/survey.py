@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aegis_garak import survey_plugin, trials
 from aegis_garak.events import Events, Progress
-from aegis_garak.fingerprint import SURVEY_FORMAT, fingerprint
+from aegis_garak.fingerprint import SURVEY_FORMAT, capabilities, fingerprint
 from aegis_garak.protocol import Json
 
 _KEPT: dict[str, tuple[str, ...]] = {
@@ -60,6 +60,7 @@ def run(job: Json, scratch: Path, events: Events) -> None:
         "format": SURVEY_FORMAT,
         "garak_version": _garak_version(),
         "fingerprint": fingerprint(),
+        "capabilities": capabilities(),
         **{
             category: {name: _entry(category, cache[category][name], facts) for name, facts in plugins.items()}
             for category, plugins in found.items()

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Json, WarmProcess
 
+from aegis_garak.fingerprint import capabilities
+
 PROBES = [
     "dan.AntiDAN",
     "dan.DanInTheWild",
@@ -37,6 +39,12 @@ def catalogue(warm: WarmProcess, tmp_path_factory: pytest.TempPathFactory) -> Js
     assert text == json.dumps(made, sort_keys=True)
     assert made["fingerprint"] == outcome.result["fingerprint"]
     return made
+
+
+def test_what_a_scan_may_require_is_named(catalogue: Json) -> None:
+    assert catalogue["capabilities"] == capabilities()
+    # The tests' installation has no torch.
+    assert "torch" not in catalogue["capabilities"]
 
 
 def test_prompt_counts_are_after_the_cap(catalogue: Json) -> None:

@@ -26,6 +26,9 @@ pub struct Catalogue {
     /// The buffs.
     #[serde(deserialize_with = "plugins")]
     pub buffs: BTreeMap<String, Buff>,
+    /// What the installation has beside garak that a scan may require: "torch", "gpu".
+    #[serde(default)]
+    pub capabilities: BTreeSet<String>,
 }
 
 /// A probe.

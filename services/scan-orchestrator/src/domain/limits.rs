@@ -25,6 +25,8 @@ const MAX_TEXT_BYTES: usize = 64 * 1024;
 const MAX_NAME_CHARS: usize = 256;
 const MAX_SELECTORS: usize = 1000;
 const MAX_TAGS: usize = 64;
+/// What a scan may require of its runners.
+const MAX_REQUIRED: usize = 16;
 const MAX_TIERS: usize = 9;
 
 /// Checks every field that can be judged without a catalogue.
@@ -109,6 +111,7 @@ fn lists(spec: &Spec, violations: &mut Violations) {
         ("spec.tags", &spec.tags, MAX_TAGS),
         ("spec.buffs", &spec.buffs, MAX_SELECTORS),
         ("spec.detectors", &spec.detectors, MAX_SELECTORS),
+        ("spec.requires", &spec.requires, MAX_REQUIRED),
         (
             "spec.exclude_detectors",
             &spec.exclude_detectors,

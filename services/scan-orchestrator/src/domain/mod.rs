@@ -13,6 +13,7 @@ pub mod limits;
 pub mod names;
 pub mod options;
 pub mod plan;
+pub mod requirement;
 pub mod selection;
 pub mod spec;
 pub mod starters;

@@ -9,7 +9,7 @@ use super::{
     catalogue::{Catalogue, Problem},
     detectors::{DetectorPolicy, ProbeDetectors},
     limits::{self, DEFAULT_EVAL_THRESHOLD, DEFAULT_GENERATIONS, DEFAULT_MAX_IN_FLIGHT},
-    options,
+    options, requirement,
     selection::{Choice, Chosen, select},
     spec::Spec,
     target,
@@ -81,6 +81,11 @@ impl Plan {
         Err(error)
     }
 
+    /// Probes that can be evaluated.
+    pub fn evaluable_count(&self) -> usize {
+        self.evaluable().count()
+    }
+
     fn evaluable(&self) -> impl Iterator<Item = &PlannedProbe> {
         self.probes.iter().filter(|probe| probe.detectors.is_ok())
     }
@@ -104,6 +109,7 @@ pub fn plan_collecting(
     violations: &mut Violations,
 ) -> Plan {
     limits::check(spec, violations);
+    requirement::check(spec, catalogue, violations);
     target::check(&spec.target, catalogue, allowance, violations);
     options::check(&spec.plugin_options, catalogue, violations);
     let buffs = buffs(spec, catalogue, violations);

@@ -43,6 +43,8 @@ pub struct Spec {
     pub custom_probes: Vec<String>,
     /// Higher is leased first.
     pub priority: Option<i32>,
+    /// What its runners must have.
+    pub requires: Vec<String>,
 }
 
 /// The target part of a specification.

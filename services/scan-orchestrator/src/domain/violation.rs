@@ -12,6 +12,7 @@ const MAX_LISTED: usize = 64;
 /// Longest piece of a request that an error repeats, in characters.
 const MAX_SHOWN: usize = 64;
 
+#[derive(Clone)]
 struct Violation {
     field: String,
     reason: &'static str,
@@ -20,7 +21,7 @@ struct Violation {
 }
 
 /// Collects violations while a request is looked at.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Violations {
     listed: Vec<Violation>,
     count: usize,

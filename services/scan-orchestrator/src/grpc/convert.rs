@@ -58,6 +58,7 @@ pub(super) fn spec(message: &pb::ScanSpec, violations: &mut Violations) -> Spec 
         ),
         custom_probes: message.custom_probes.clone(),
         priority: message.priority,
+        requires: message.requires.clone(),
     }
 }
 

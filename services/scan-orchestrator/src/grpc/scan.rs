@@ -63,6 +63,33 @@ struct Planned {
     custom: Vec<CustomModule>,
 }
 
+/// A plan for one of the kinds of runners that there are.
+struct Candidate {
+    plan: Plan,
+    current: Current,
+    custom: Vec<CustomModule>,
+    violations: Violations,
+}
+
+impl Candidate {
+    /// Runners that take the specification come before those that do not, then those that can
+    /// evaluate more of it: what needs torch goes to runners that have it.
+    fn is_better_than(&self, other: &Self) -> bool {
+        let rank = |one: &Self| {
+            let is_valid = one.violations.count() == 0;
+            (
+                is_valid,
+                if is_valid {
+                    one.plan.evaluable_count()
+                } else {
+                    0
+                },
+            )
+        };
+        rank(self) > rank(other)
+    }
+}
+
 impl ScanApi {
     pub(crate) fn new(
         store: ScanStoreServiceClient<MeshChannel>,
@@ -154,28 +181,53 @@ impl ScanApi {
         let wanted = TemplateRef::parse(template, &mut violations);
         let message = message.unwrap_or_default();
         let (message, template) = self.templates.apply(wanted.as_ref(), message).await?;
-        let mut current = self.catalogues.current().await?;
         let spec = convert::spec(&message, &mut violations);
-        let own = &current.catalogue;
-        let custom = self.customs.of_spec(&spec, own, &mut violations).await?;
-        if !custom.is_empty() {
-            current.catalogue = custom::extended(own, &custom).into();
+        let mut best: Option<Candidate> = None;
+        for current in self.catalogues.present().await? {
+            let candidate = self.candidate(&spec, current, violations.clone()).await?;
+            if best
+                .as_ref()
+                .is_none_or(|best| candidate.is_better_than(best))
+            {
+                best = Some(candidate);
+            }
         }
-        let plan = plan_collecting(
-            &spec,
-            &current.catalogue,
-            &current.allowance,
-            &mut violations,
-        );
-        violations.into_result()?;
-        plan.require_evaluable()?;
+        let best = best.ok_or_else(|| Error::internal("there is always a catalogue"))?;
+        best.violations.into_result()?;
+        best.plan.require_evaluable()?;
         Ok(Planned {
             message,
             template,
             spec,
+            plan: best.plan,
+            current: best.current,
+            custom: best.custom,
+        })
+    }
+
+    /// The plan for the runners that have this catalogue.
+    async fn candidate(
+        &self,
+        spec: &Spec,
+        mut current: Current,
+        mut violations: Violations,
+    ) -> Result<Candidate> {
+        let own = &current.catalogue;
+        let custom = self.customs.of_spec(spec, own, &mut violations).await?;
+        if !custom.is_empty() {
+            current.catalogue = custom::extended(own, &custom).into();
+        }
+        let plan = plan_collecting(
+            spec,
+            &current.catalogue,
+            &current.allowance,
+            &mut violations,
+        );
+        Ok(Candidate {
             plan,
             current,
             custom,
+            violations,
         })
     }
 }

@@ -63,6 +63,8 @@ pub(crate) struct Seen {
     /// The known checksum of each question for a catalogue.
     pub(crate) known: Vec<String>,
     pub(crate) catalogue: Option<Vec<u8>>,
+    /// Catalogues that runners came with, the one published last first.
+    pub(crate) present: Vec<Vec<u8>>,
     pub(crate) next_lease: Option<task::LeasedTask>,
     /// Custom probes and sources.
     pub(crate) custom: super::custom::Custom,
@@ -289,10 +291,13 @@ impl PluginCatalogueService for Fake {
         &self,
         request: Request<pb::GetPluginCatalogueRequest>,
     ) -> Result<Response<pb::GetPluginCatalogueResponse>, Status> {
-        let known = request.into_inner().known_sha256;
+        let request = request.into_inner();
+        let known = request.known_sha256;
         let mut seen = self.seen();
         seen.known.push(known.clone());
-        let Some(json) = seen.catalogue.clone() else {
+        let named = |json: &&Vec<u8>| hex::encode(Sha256::digest(json)) == request.sha256;
+        let named = seen.present.iter().find(named).cloned();
+        let Some(json) = named.or_else(|| seen.catalogue.clone()) else {
             let message = "no runner has published a plugin catalogue";
             return Err(Error::failed_precondition("NO_PLUGIN_CATALOGUE", message).into());
         };
@@ -302,6 +307,21 @@ impl PluginCatalogueService for Fake {
             sha256,
             garak_version: "0.17.1".to_owned(),
             allowance: Some(allowance()),
+        }))
+    }
+
+    async fn list_present_plugin_catalogues(
+        &self,
+        _: Request<pb::ListPresentPluginCataloguesRequest>,
+    ) -> Result<Response<pb::ListPresentPluginCataloguesResponse>, Status> {
+        let seen = self.seen();
+        let sha256 = seen
+            .present
+            .iter()
+            .map(|json| hex::encode(Sha256::digest(json)));
+        let sha256 = sha256.collect();
+        Ok(Response::new(pb::ListPresentPluginCataloguesResponse {
+            sha256,
         }))
     }
 }
