@@ -6,7 +6,7 @@ pub fn for_reason(reason: &str) -> &'static str {
         "TARGET_UNREACHABLE" => {
             "check that the target's address is right and can be reached from the runner, then retry the scan"
         }
-        "TARGET_UNAUTHORIZED" | "TARGET_FORBIDDEN" | "MISSING_API_KEY" => {
+        "TARGET_UNAUTHORIZED" | "MISSING_CREDENTIAL" => {
             "check the key that `target.secret` names in the runner's environment, then retry the scan"
         }
         "TARGET_NOT_FOUND" => {
@@ -21,7 +21,17 @@ pub fn for_reason(reason: &str) -> &'static str {
         "RUNNER_LOST" => {
             "runners were lost while they ran; look at their logs, then retry the scan"
         }
-        "PROBE_TIMEOUT" => "raise `probe_timeout` or choose smaller probes, then start a new scan",
+        "PROBE_TIMED_OUT" => {
+            "raise `probe_timeout` or choose smaller probes, then start a new scan"
+        }
+        "OUT_OF_MEMORY"
+        | "CPU_TIME_EXCEEDED"
+        | "OUTPUT_TOO_LARGE"
+        | "TOO_MANY_OPEN_FILES"
+        | "TOO_MANY_PROCESSES" => {
+            "the probe used more than a runner gives a task; if it needs that much, raise the runner's `limits`, then retry the scan"
+        }
+        "OUT_OF_SPACE" => "free space where the runner's data directory lies, then retry the scan",
         "FAILED_BEFORE_IMPORT" | "REPORT_LOST" => {
             "nothing of it ran here; start a new scan of the same target and probes"
         }

@@ -12,6 +12,7 @@ import os
 import resource
 import select
 import signal
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -182,9 +183,7 @@ def _be_tried(job: CheckJob, pipe: int) -> NoReturn:
 def _fence(job: CheckJob) -> None:
     """No output, no memory, files and time beyond what a module needs, and no way out of this process."""
     os.setpgid(0, 0)
-    null = os.open("/dev/null", os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8", errors="replace")  # noqa: SIM115
     memory = _address_space() + job.memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory + _LAST_MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import signal
@@ -12,50 +11,55 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from aegis_garak import garak_state
 from aegis_garak.events import Events
 from aegis_garak.protocol import Json, Run
-from aegis_garak.reasons import Failure, JobFailed, Reason
+from aegis_garak.reasons import Failure, JobFailed, Reason, reason_for_error
 
 _PIPE = 3
 _OUTPUT_BYTES = 1024 * 1024
 
 
 class BoundedOutput:
-    """A text stream that keeps the first `limit` bytes and drops the rest.
+    """A text stream whose file keeps the first `limit` bytes; the rest is dropped, at next to no cost.
 
-    A full file must not end a probe, so garak's prints never meet the file size limit.
+    Whoever prints too much shall not fail for it, nor fill the disk. What is written to the descriptor itself, and what
+    other programs print, goes to /dev/null. The file is shared with forked processes.
     """
 
     encoding = "utf-8"
     errors = "replace"
 
-    def __init__(self, target: IO[bytes], limit: int) -> None:
-        """Write to `target`, at most `limit` bytes."""
-        self._target = target
-        self._left = limit
+    def __init__(self, path: Path, descriptor: int, limit: int) -> None:
+        """Write to a new file, in place of `descriptor`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self._file = os.open(path, flags, 0o600)
+        self._descriptor = descriptor
+        self._limit = limit
+        self._full = False
 
     def write(self, text: str) -> int:
         """Write what still fits."""
-        data = text.encode("utf-8", "replace")[: self._left]
-        if data:
-            self._left -= len(data)
-            self._target.write(data)
+        if not self._full:
+            # A full disk must not end a probe whose report may be whole.
+            with contextlib.suppress(OSError):
+                room = self._limit - os.fstat(self._file).st_size
+                self._full = room <= 0
+                # No character is less than a byte.
+                os.write(self._file, text[: max(0, room)].encode("utf-8", "replace")[: max(0, room)])
         return len(text)
 
     def flush(self) -> None:
-        """Hand everything to the operating system."""
-        self._target.flush()
+        """Everything is written already."""
 
     def isatty(self) -> bool:
         """Nobody reads this."""
         return False
 
     def fileno(self) -> int:
-        """The file's descriptor."""
-        return self._target.fileno()
+        """The descriptor that this stands in for."""
+        return self._descriptor
 
     def reconfigure(self, **_: object) -> None:
         """Accepted and ignored: garak's entry points ask for UTF-8, which this is."""
@@ -69,6 +73,7 @@ def main(run: Run, pipe: int, width_hint: int) -> int:
     events = Events(_PIPE, width_hint)
     try:
         _enter_scratch(run)
+        _go_first()
         _set_limits(run.job.get("limits") or {})
         garak_state.reset(run.scratch / "home")
         status = _run_job(run, events)
@@ -99,10 +104,9 @@ def _run_job(run: Run, events: Events) -> int:
 def _failure_of(error: BaseException, kind: str) -> Failure:
     if isinstance(error, JobFailed):
         return error.failure
-    if isinstance(error, MemoryError):
-        return Failure(Reason.OUT_OF_MEMORY)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
-        return Failure(Reason.OUT_OF_SPACE)
+    reason = reason_for_error(error)
+    if reason is not None:
+        return Failure(reason)
     if isinstance(error, KeyError | TypeError | ValueError):
         # Jobs read their fields before they do anything; what garak raises is handled inside them.
         return Failure(Reason.BAD_JOB, type(error).__name__)
@@ -141,15 +145,12 @@ def _enter_scratch(run: Run) -> None:
     os.chdir(scratch)
     for directory in ("home", "tmp"):
         (scratch / directory).mkdir(mode=0o700, exist_ok=True)
-    null = os.open("/dev/null", os.O_RDONLY)
-    os.dup2(null, 0)
+    null = os.open("/dev/null", os.O_RDWR)
+    for number in (0, 1, 2):
+        os.dup2(null, number)
     os.close(null)
-    for number, name in ((1, "stdout"), (2, "stderr")):
-        file = os.open(scratch / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        os.dup2(file, number)
-        os.close(file)
-    sys.stdout = BoundedOutput(open(1, "wb", closefd=False), _OUTPUT_BYTES)  # noqa: SIM115
-    sys.stderr = BoundedOutput(open(2, "wb", buffering=0, closefd=False), _OUTPUT_BYTES)  # noqa: SIM115
+    sys.stdout = BoundedOutput(scratch / "stdout", 1, _OUTPUT_BYTES)
+    sys.stderr = BoundedOutput(scratch / "stderr", 2, _OUTPUT_BYTES)
     os.environ.clear()
     os.environ.update(run.env)
     # A fresh interpreter would have read it at its start.
@@ -166,9 +167,14 @@ def _enter_scratch(run: Run) -> None:
     )
 
 
+def _go_first() -> None:
+    """When the machine is out of memory the kernel shall kill a child, and not the runner (proc(5), oom_score_adj)."""
+    with contextlib.suppress(OSError):  # it is higher already, and only root may lower it
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
 def _set_limits(limits: dict[str, float]) -> None:
     for name, number in (
-        ("memory_bytes", resource.RLIMIT_AS),
         ("file_bytes", resource.RLIMIT_FSIZE),
         ("cpu_seconds", resource.RLIMIT_CPU),
         ("open_files", resource.RLIMIT_NOFILE),
@@ -177,7 +183,9 @@ def _set_limits(limits: dict[str, float]) -> None:
         if value is not None:
             _, hard = resource.getrlimit(number)
             wanted = int(value) if hard == resource.RLIM_INFINITY else min(int(value), hard)
-            resource.setrlimit(number, (wanted, wanted))
+            # At its hard limit of processor time a process is killed as any other; at the soft one it is told why.
+            last = wanted + 5 if number == resource.RLIMIT_CPU and hard == resource.RLIM_INFINITY else wanted
+            resource.setrlimit(number, (wanted, last))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     seconds = limits.get("wall_seconds")
     if seconds is not None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from aegis_garak.protocol import MAX_EVENT_BYTES, Json
+from aegis_garak.protocol import EVENT_BYTES_PER_READ, EVENT_READS_PER_SECOND, MAX_EVENT_BYTES, Json
+
+_MAX_PIPE_BYTES = 1024 * 1024
 
 
 @dataclass
@@ -20,19 +24,23 @@ class Child:
     pipe: int
     target: str
     dropped_lines: int = 0
+    quiet_until: float = 0.0
+    """It is not read before this moment, by `time.monotonic`."""
     _buffer: bytearray = field(default_factory=bytearray)
     _skipping: bool = False
 
     def read_events(self) -> Iterator[Json]:
-        """Events that can be read now without waiting; ends at an empty pipe or its end."""
-        while True:
-            try:
-                chunk = os.read(self.pipe, 65536)
-            except BlockingIOError:
-                return
-            if not chunk:
-                return
-            yield from self._feed(chunk)
+        """Events that can be read now without waiting; as many as it may say before it is read again."""
+        self.quiet_until = time.monotonic() + 1 / EVENT_READS_PER_SECOND
+        yield from self._read(EVENT_BYTES_PER_READ)
+
+    def read_last_events(self) -> Iterator[Json]:
+        """What an ended child has left in its pipe, which can be made as large as this (pipe(7))."""
+        yield from self._read(_MAX_PIPE_BYTES)
+
+    def _read(self, size: int) -> Iterator[Json]:
+        with contextlib.suppress(BlockingIOError):
+            yield from self._feed(os.read(self.pipe, size))
 
     def _feed(self, chunk: bytes) -> Iterator[Json]:
         *lines, rest = chunk.split(b"\n")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import logging
 import random
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
 _SECTIONS = ("system", "transient", "run", "plugins", "reporting")
+_LOG_BYTES = 1024 * 1024
+_LOG_LINE = 8 * 1024
 _pristine: dict[str, dict[str, Any]] = {}
 
 
@@ -26,9 +29,26 @@ def forget_log() -> None:
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
-    # WARNING keeps garak and the HTTP clients from formatting every request only to throw the text away.
     root.addHandler(logging.NullHandler())
+
+
+def log_to(path: Path) -> None:
+    """Give garak a log of its own: what went wrong, at most `_LOG_BYTES` twice, and gone with the task.
+
+    WARNING keeps garak and the HTTP clients from formatting every request.
+    """
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, delay=True)
+    handler.setFormatter(_ShortLines("%(asctime)s  %(levelname)s  %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
     root.setLevel(logging.WARNING)
+
+
+class _ShortLines(logging.Formatter):
+    """One message alone could be larger than the file may be."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record)[:_LOG_LINE]
 
 
 def reset(home: Path) -> None:
@@ -45,6 +65,7 @@ def reset(home: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         setattr(_config.transient, f"{name}_dir", directory)
     _config.transient.log_filename = str(home / "garak.log")
+    log_to(home / "garak.log")
     _config.config_files.clear()
     _config.buffmanager.buffs = []
     _config.is_loaded = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from aegis_garak.reasons import Failure, Reason
+from aegis_garak.reasons import Failure, Reason, reason_for_error
 from aegis_garak.seams import Observed
 from aegis_garak.target import UNREADABLE, Target
 
@@ -19,12 +19,13 @@ def judge(
     if observed.completed and raised is None and _evaluated(observed, probe) > 0:
         return None
     cause = raised or observed.swallowed
+    limit = reason_for_error(cause)
+    if limit is not None:
+        return Failure(limit)
     if not observed.started:
         return _not_started(observed, target, generator, cause)
     if f"probes.{probe}" in observed.unloadable:
         return Failure(Reason.PROBE_UNAVAILABLE, _origin_name(observed.unloadable[f"probes.{probe}"]))
-    if isinstance(cause, MemoryError):
-        return Failure(Reason.OUT_OF_MEMORY)
     if not observed.completed:
         if isinstance(cause, json.JSONDecodeError) and target.last_fault is None:
             return UNREADABLE.failure()

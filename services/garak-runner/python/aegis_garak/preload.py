@@ -12,6 +12,9 @@ import os
 # (stderr is nobody's terminal; tqdm documents TQDM_* as its defaults).
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["TQDM_DISABLE"] = "1"
+# Read by garak's: else it opens a log without end, at DEBUG level, with prompts in it. `garak_state` gives each child
+# another.
+os.environ["GARAK_LOG_FILE"] = os.devnull
 
 _MODULES = (
     "garak.cli",
@@ -77,6 +80,7 @@ def preload() -> str:
         "widths",
         "fingerprint",
         "target",
+        "deadline",
         "seams",
         "parallel",
         "threads",

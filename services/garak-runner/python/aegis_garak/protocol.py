@@ -37,7 +37,8 @@ Jobs (all paths absolute)
     survey       output, timeout_per_probe_seconds, jobs, probes?
     fingerprint  (nothing)
     custom_probes  {module's name: path of its source}
-    limits       each optional: memory_bytes, file_bytes, cpu_seconds, open_files, wall_seconds
+    limits       each optional: file_bytes, cpu_seconds, open_files, wall_seconds; each process has them for itself.
+                 What all of a child's processes may use together is for the runner to watch.
 """
 
 from __future__ import annotations
@@ -57,9 +58,13 @@ MAX_EVENT_BYTES = 64 * 1024
 
 PROGRESS_PER_SECOND = 4
 
+EVENT_BYTES_PER_READ = 8 * 1024
+EVENT_READS_PER_SECOND = 20
+"""So much is read of each child's events. Who says more has to wait: its pipe is full then."""
+
 KINDS = ("probe", "report", "check", "survey", "fingerprint")
 
-LIMITS = ("memory_bytes", "file_bytes", "cpu_seconds", "open_files", "wall_seconds")
+LIMITS = ("file_bytes", "cpu_seconds", "open_files", "wall_seconds")
 
 FIXED_NAMES = frozenset(
     {"HOME", "TMPDIR", "PATH", "LANG", "HF_HUB_OFFLINE", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"}

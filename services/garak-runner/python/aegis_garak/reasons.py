@@ -7,6 +7,7 @@ wants a pause; not a failure).
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import Enum
 
@@ -39,8 +40,10 @@ class Reason(Enum):
     TARGET_ERROR = (Class.RETRYABLE, "the target fails")
     NOTHING_EVALUATED = (Class.PERMANENT, "garak ended, but no output could be evaluated")
     PROBE_CRASHED = (Class.RETRYABLE, "the probe ended with an error")
-    OUT_OF_MEMORY = (Class.RETRYABLE, "the memory limit was reached")
-    OUT_OF_SPACE = (Class.RETRYABLE, "the disk or the file size limit was reached")
+    OUT_OF_MEMORY = (Class.PERMANENT, "it wanted more memory than there is")
+    OUTPUT_TOO_LARGE = (Class.PERMANENT, "it wrote a file larger than the runner's limits.file_bytes")
+    TOO_MANY_OPEN_FILES = (Class.PERMANENT, "it opened more files than the runner's limits.open_files")
+    OUT_OF_SPACE = (Class.RETRYABLE, "the runner's disk is full")
     TIMED_OUT = (Class.RETRYABLE, "the time limit was reached")
     REPORT_FAILED = (Class.RETRYABLE, "garak's report writer failed")
     CHECK_FAILED = (Class.RETRYABLE, "the custom probe could not be tried out")
@@ -86,6 +89,35 @@ class JobFailed(BaseException):
         """Wrap the failure that ends the job."""
         super().__init__(failure)
         self.failure = failure
+
+
+_REASONS = {
+    errno.ENOSPC: Reason.OUT_OF_SPACE,
+    errno.EDQUOT: Reason.OUT_OF_SPACE,
+    errno.EFBIG: Reason.OUTPUT_TOO_LARGE,
+    errno.EMFILE: Reason.TOO_MANY_OPEN_FILES,
+}
+
+
+def causes(error: BaseException | None) -> list[BaseException]:
+    """An exception and what it came from, nearest first."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        # urllib3 keeps the cause in an argument and not in the chain.
+        origin = error.__cause__ or error.__context__ or getattr(error, "reason", None)
+        error = origin if isinstance(origin, BaseException) else None
+    return found
+
+
+def reason_for_error(error: BaseException | None) -> Reason | None:
+    """The limit or the shortage of the system's that is behind an exception, if one is."""
+    for cause in causes(error):
+        if isinstance(cause, MemoryError):
+            return Reason.OUT_OF_MEMORY
+        if isinstance(cause, OSError) and cause.errno in _REASONS:
+            return _REASONS[cause.errno]
+    return None
 
 
 def reason_for_status(status: int) -> Reason:

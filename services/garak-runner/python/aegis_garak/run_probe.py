@@ -107,8 +107,6 @@ def _run(
     config = _write_config(job, generator, scratch)
     raised = _call_garak(["--config", str(config)], job.detectors)
     events.width(width.now)
-    if isinstance(raised, OSError) and raised.errno is not None and raised.filename is None:
-        raise raised
     return outcome.judge(observed, the_target, job.probe, job.generator, raised)
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from aegis_garak.events import Events, Progress
 from aegis_garak.protocol import Json
-from aegis_garak.reasons import Failure, JobFailed, Reason
+from aegis_garak.reasons import Failure, JobFailed, Reason, reason_for_error
 
 # garak writes every report line with json.dumps of a dict that begins with these keys (Attempt.as_dict).
 _ATTEMPT = re.compile(r'\{"entry_type": "attempt", "uuid": "[^"]*", "seq": [^,]*, "status": (\d)')
@@ -48,7 +48,11 @@ class _Tee:
         self._observed = observed
 
     def write(self, line: str) -> int:
-        written = self._file.write(line)
+        try:
+            written = self._file.write(line)
+        except OSError as error:
+            # Before anybody takes it for a failure of their own and goes on.
+            raise JobFailed(Failure(reason_for_error(error) or Reason.PROBE_CRASHED, type(error).__name__)) from error
         attempt = _ATTEMPT.match(line)
         if attempt is not None:
             if attempt[1] == "1":

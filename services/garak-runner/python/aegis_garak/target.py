@@ -13,12 +13,14 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from aegis_garak import deadline
 from aegis_garak.events import Events
-from aegis_garak.reasons import Failure, JobFailed, Reason, reason_for_status
+from aegis_garak.reasons import Failure, JobFailed, Reason, causes, reason_for_error, reason_for_status
 
 _MAX_PAUSE_SECONDS = 30.0
 """Longest wait between two tries when the target does not name one."""
@@ -39,6 +41,9 @@ class Fault:
         """The failure that this fault ends a job with."""
         return Failure(self.reason, self.code, self.retry_after_seconds)
 
+
+_NO_MORE_FILES = Fault("CONNECTION_FAILED", Reason.TOO_MANY_OPEN_FILES)
+"""Not the target's: waiting does not mend it."""
 
 UNREADABLE = Fault("UNREADABLE_RESPONSE", Reason.TARGET_INVALID_RESPONSE)
 
@@ -66,11 +71,10 @@ def parse_retry_after(value: str | None) -> float | None:
 
 def fault_for_exception(error: BaseException) -> Fault:
     """The fault behind a client's exception, found by the types in its chain of causes."""
+    if reason_for_error(error) is Reason.TOO_MANY_OPEN_FILES:
+        return _NO_MORE_FILES
     code = "CONNECTION_FAILED"
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in causes(error):
         if isinstance(cause, ConnectionRefusedError):
             code = "CONNECTION_REFUSED"
         elif isinstance(cause, socket.gaierror):
@@ -81,10 +85,6 @@ def fault_for_exception(error: BaseException) -> Fault:
             code = "TIMEOUT"
         elif isinstance(cause, OSError) and cause.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH):
             code = "NO_ROUTE"
-        # urllib3 keeps the cause in an argument and not in the chain.
-        cause = cause.__cause__ or cause.__context__ or getattr(cause, "reason", None)
-        if not isinstance(cause, BaseException):
-            cause = None
     return Fault(code, Reason.TARGET_UNREACHABLE)
 
 
@@ -150,7 +150,7 @@ class Target:
             self._retries += 1
             retries = self._retries
         wait = fault.retry_after_seconds
-        if left <= 0 or worn_out or (wait is not None and wait > left):
+        if left <= 0 or worn_out or fault is _NO_MORE_FILES or (wait is not None and wait > left):
             raise JobFailed(fault.failure())
         self._events.target_retried(fault.code, retries, wait)
         time.sleep(min(_MAX_PAUSE_SECONDS, seconds, left) if wait is None else wait)
@@ -170,6 +170,7 @@ def install(target: Target) -> None:
     """Watch the HTTP clients, and take over the waits of the retry library that garak's generators use."""
     _watch_httpx(target)
     _watch_requests(target)
+    deadline.install()
     import backoff._sync
     import openai._base_client
 
@@ -188,6 +189,22 @@ def _watch_httpx(target: Target) -> None:
     handle = httpx.HTTPTransport.handle_request
     limit = target.request_timeout_seconds
 
+    class _Body(httpx.SyncByteStream):  # type: ignore[misc]
+        """An answer's bytes, which may break off or be late as the answer itself."""
+
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            try:
+                yield from self._stream
+            except httpx.TransportError as error:
+                target.faulted(fault_for_exception(error))
+                raise
+
+        def close(self) -> None:
+            self._stream.close()
+
     def handle_request(self: Any, request: Any) -> Any:
         timeout = request.extensions.get("timeout") or {}
         request.extensions["timeout"] = {
@@ -195,6 +212,7 @@ def _watch_httpx(target: Target) -> None:
         }
         while True:
             target.began()
+            deadline.begin_httpx(limit)
             try:
                 response = handle(self, request)
             except httpx.ConnectError as error:
@@ -210,6 +228,7 @@ def _watch_httpx(target: Target) -> None:
                 target.spoke = True
             else:
                 target.faulted(fault)
+            response.stream = _Body(response.stream)
             return response
 
     httpx.HTTPTransport.handle_request = handle_request
@@ -229,8 +248,12 @@ def _watch_requests(target: Target) -> None:
         while True:
             target.began()
             try:
-                response = send(self, request, *args, **kwargs)
-            except (requests.ConnectionError, requests.Timeout) as error:
+                with deadline.on_sockets(limit):
+                    response = send(self, request, *args, **kwargs)
+                    if not kwargs.get("stream"):
+                        # As `requests` is about to; what goes wrong in it is the target's too.
+                        _ = response.content
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
                 # RestGenerator lets these end the whole run; a target that comes back within patience need not.
                 target.faulted(fault_for_exception(error))
                 target.pause(1.0)

@@ -11,6 +11,8 @@ import os
 import select
 import signal
 import sys
+import time
+from collections.abc import Iterable
 from typing import NoReturn
 
 from aegis_garak import landlock, processes
@@ -58,9 +60,13 @@ class Warm:
 
     def _wait(self) -> list[int]:
         poll = select.poll()
-        for descriptor in (self._stdin, self._wake_read, *(c.pipe for c in self._children.values())):
+        now = time.monotonic()
+        heard = [child.pipe for child in self._children.values() if child.quiet_until <= now]
+        for descriptor in (self._stdin, self._wake_read, *heard):
             poll.register(descriptor, select.POLLIN)
-        return [descriptor for descriptor, _ in poll.poll()]
+        waits = [child.quiet_until - now for child in self._children.values() if child.quiet_until > now]
+        timeout = int(min(waits) * 1000) + 1 if waits else None
+        return [descriptor for descriptor, _ in poll.poll(timeout)]
 
     def _read_requests(self) -> bool:
         chunk = os.read(self._stdin, 65536)
@@ -136,7 +142,7 @@ class Warm:
     def _end(self, child: Child) -> None:
         self._kill(child)
         _, status, usage = os.wait4(child.pid, 0)
-        self._relay(child.pipe)
+        self._tell(child, child.read_last_events())
         os.close(child.pipe)
         del self._children[child.id]
         self._reply(ended_reply(child, status, usage))
@@ -156,11 +162,14 @@ class Warm:
     def _relay(self, descriptor: int) -> None:
         for child in self._children.values():
             if child.pipe == descriptor:
-                for body in child.read_events():
-                    if body.get("type") == WIDTH:
-                        self._widths.learn(child.target, body.get("width"))
-                    else:
-                        self._reply({"event": "child", "id": child.id, "body": body})
+                self._tell(child, child.read_events())
+
+    def _tell(self, child: Child, events: Iterable[Json]) -> None:
+        for body in events:
+            if body.get("type") == WIDTH:
+                self._widths.learn(child.target, body.get("width"))
+            else:
+                self._reply({"event": "child", "id": child.id, "body": body})
 
     def _refuse(self, identity: str, message: str, reason: str = "BAD_REQUEST") -> None:
         self._reply({"event": "refused", "id": identity, "reason": reason, "message": message})

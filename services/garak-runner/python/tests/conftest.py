@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_PYTHON = Path(__file__).resolve().parents[4] / ".tools/garak/bin/python"
 GARAK_PYTHON = os.environ.get("AEGIS_GARAK_PYTHON", str(DEFAULT_PYTHON))
 
+READY_WITHIN = 120.0
+"""Seconds for importing garak; the machine may be busy."""
+
 Json = dict[str, Any]
 
 
@@ -130,7 +133,7 @@ class Outcome:
 @pytest.fixture(scope="session")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmProcess]:
     process = WarmProcess(tmp_path_factory.mktemp("warm"))
-    assert process.receive()["event"] == "ready"
+    assert process.receive(READY_WITHIN)["event"] == "ready"
     yield process
     process.stop()
 
@@ -141,7 +144,7 @@ def own_warm(tmp_path: Path) -> Iterator[WarmProcess]:
     home = tmp_path / "warm"
     home.mkdir()
     process = WarmProcess(home)
-    assert process.receive()["event"] == "ready"
+    assert process.receive(READY_WITHIN)["event"] == "ready"
     yield process
     process.process.kill()
     process.process.wait()

@@ -15,6 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = tuple[int, dict[str, str], bytes]
 
+DRIP: Answer = (-2, {}, b"")
+"""An answer that comes at a byte each tenth of a second, for ever."""
+
 
 def chat(text: str | None) -> Answer:
     body = {
@@ -120,9 +123,21 @@ def serving(respond: Callable[[int, str], Answer | None], latency: float = 0.0) 
                 self.connection.close()
                 self.close_connection = True
                 return
+            if status == -2:
+                self._drip()
+                return
             head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n"
             head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
             self.wfile.write(head.encode() + body)
+
+        def _drip(self) -> None:
+            self.wfile.write(b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n")
+            self.close_connection = True
+            while not target.closing.wait(0.1):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:  # it has given up
+                    return
 
     server = _Server(("127.0.0.1", 0), Handler)
     target.port = server.server_address[1]

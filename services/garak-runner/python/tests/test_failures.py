@@ -158,7 +158,7 @@ def test_null_answers_are_invalid_responses(warm: WarmProcess, tmp_path: Path) -
         (probe_job(PROBE, "no.Such"), "GENERATOR_UNAVAILABLE", "permanent"),
         (probe_job(PROBE, "test.NoSuch"), "GENERATOR_UNAVAILABLE", "permanent"),
         (probe_job(PROBE, "test.Nones"), "NOTHING_EVALUATED", "permanent"),
-        (probe_job(PROBE, limits={"file_bytes": 4096}), "OUT_OF_SPACE", "retryable"),
+        (probe_job(PROBE, limits={"file_bytes": 4096}), "OUTPUT_TOO_LARGE", "permanent"),
         (probe_job("dan.DanInTheWildFull", limits={"wall_seconds": 0.2}), "TIMED_OUT", "retryable"),
         (probe_job("../dan.AntiDAN"), "BAD_JOB", "permanent"),
         (probe_job(PROBE, max_in_flight=0), "BAD_JOB", "permanent"),

@@ -13,6 +13,13 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 /// A child ended without a word.
 pub const CRASHED: &str = "PROBE_CRASHED";
 
+/// The disk is full.
+pub const OUT_OF_SPACE: &str = "OUT_OF_SPACE";
+
+const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
+const SIGXFSZ: i32 = 25;
+
 /// What becomes of the task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -76,9 +83,23 @@ impl Ending {
         }
     }
 
+    /// Given back by a runner that is being stopped.
+    pub fn drained() -> Self {
+        Self::new(
+            Outcome::Released,
+            "RUNNER_DRAINED",
+            "the runner was stopped",
+        )
+    }
+
     /// A failure that another try may cure.
     pub fn retryable(reason: &str, message: &str) -> Self {
         Self::new(Outcome::FailedRetryable, reason, message)
+    }
+
+    /// The runner's disk is full, which another try, here later or elsewhere, may not find so.
+    pub fn out_of_space() -> Self {
+        Self::retryable(OUT_OF_SPACE, "the runner has no room for the task")
     }
 
     /// A failure that every try would meet.
@@ -125,9 +146,25 @@ pub fn ending_of(said: &NoResult) -> Ending {
     }
 }
 
-/// What it means that a child ended without a word: by a signal of the system's, or a crash.
+/// What it means that a child ended without a word: by a limit of the kernel's, a signal, a crash.
 pub fn ending_of_crash(signal: Option<i32>, exit_code: Option<i32>) -> Ending {
     let how = match (signal, exit_code) {
+        (Some(SIGXCPU), _) => {
+            return Ending::permanent(
+                "CPU_TIME_EXCEEDED",
+                "it took more processor time than the runner's limits.cpu_seconds",
+            );
+        }
+        (Some(SIGXFSZ), _) => {
+            return Ending::permanent(
+                "OUTPUT_TOO_LARGE",
+                "it wrote a file larger than the runner's limits.file_bytes",
+            );
+        }
+        (Some(SIGKILL), _) => {
+            "garak's process was killed (signal 9); a system that is short of memory does so"
+                .to_owned()
+        }
         (Some(signal), _) => format!("garak's process ended by signal {signal}"),
         (None, Some(code)) => format!("garak's process ended with exit code {code} and no result"),
         (None, None) => "garak's process ended without a result".to_owned(),
@@ -206,5 +243,14 @@ mod tests {
         assert_eq!(ending.outcome, Outcome::FailedRetryable);
         assert_eq!(ending.reason, "PROBE_CRASHED");
         assert!(ending.message.contains("signal 9"));
+    }
+
+    #[test]
+    fn a_limit_of_the_kernel_is_no_crash() {
+        for (signal, reason) in [(24, "CPU_TIME_EXCEEDED"), (25, "OUTPUT_TOO_LARGE")] {
+            let ending = ending_of_crash(Some(signal), None);
+            assert_eq!(ending.outcome, Outcome::FailedPermanent);
+            assert_eq!(ending.reason, reason);
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! Knows no gRPC and no process.
 
 pub mod allowance;
+pub mod bounds;
 pub mod catalogue;
 pub mod custom_probe;
 pub mod ending;

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-/// Most events that wait; a run has a handful of detectors, so more means something is wrong.
-const MAX_WAITING: usize = 1000;
+/// Most events of a run. It has a handful of detectors; a child that says more than this is not
+/// believed, so that it cannot fill the catalog.
+const MAX_EVENTS: i64 = 1000;
 
 /// Something that happened in a run and must not be lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +32,9 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Adds an event. False when too many wait: then it is not taken, and has no number.
+    /// Adds an event. False when the run has had too many: then it is not taken, and has no number.
     pub fn push(&mut self, event: RunEvent) -> bool {
-        if self.waiting.len() >= MAX_WAITING {
+        if self.last_sequence >= MAX_EVENTS {
             return false;
         }
         self.last_sequence += 1;
@@ -85,13 +86,13 @@ mod tests {
     #[test]
     fn the_outbox_is_bounded_and_leaves_no_gap() {
         let mut outbox = Outbox::default();
-        for n in 0..MAX_WAITING {
-            assert!(outbox.push(event(n)));
+        for n in 0..MAX_EVENTS {
+            assert!(outbox.push(event(n as usize)));
         }
         assert!(!outbox.push(event(0)));
         outbox.committed(1);
-        assert!(outbox.push(event(7)));
+        assert!(!outbox.push(event(7)), "of the run, not of what waits");
         let last = outbox.waiting(usize::MAX).pop();
-        assert_eq!(last, Some((MAX_WAITING as i64 + 1, event(7))));
+        assert_eq!(last, Some((MAX_EVENTS, event(999))));
     }
 }

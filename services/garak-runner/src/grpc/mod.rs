@@ -9,7 +9,7 @@ mod tasks;
 pub(crate) use artifacts::{ArtifactClient, LocalFile};
 pub(crate) use runner_service::RunnerApi;
 pub(crate) use sources::SourceClient;
-pub(crate) use tasks::{Directive, EVENTS_PER_REPORT, Lease, Leased, Poll, TaskClient, Work};
+pub(crate) use tasks::{Directive, EVENTS_PER_REPORT, HOLD, Lease, Leased, Poll, TaskClient, Work};
 
 use std::time::Duration;
 

@@ -29,6 +29,7 @@ impl RunnerService for RunnerApi {
         let (state, message) = match runner.state() {
             RunnerState::Warming(message) => (State::Warming, message),
             RunnerState::Ready => (State::Ready, String::new()),
+            RunnerState::Full(message) => (State::Full, message),
             RunnerState::Draining => (State::Draining, String::new()),
             RunnerState::Broken(message) => (State::Broken, message),
         };

@@ -18,7 +18,8 @@ use crate::domain::{
 };
 
 /// How long a long poll is held; the contract allows 30 s.
-const HOLD: Duration = Duration::from_secs(20);
+/// How long an answer may be held back.
+pub(crate) const HOLD: Duration = Duration::from_secs(20);
 const LONG_POLL: Duration = Duration::from_secs(30);
 const SHORT_CALL: Duration = Duration::from_secs(10);
 const PUBLISH: Duration = Duration::from_secs(30);
@@ -70,6 +71,8 @@ pub(crate) struct Poll {
     pub(crate) request_id: String,
     pub(crate) plugin_catalogue: String,
     pub(crate) slots: u32,
+    /// How long it may wait for a task.
+    pub(crate) hold: Duration,
 }
 
 /// What the orchestrator wants of a run.
@@ -113,7 +116,7 @@ impl TaskClient {
         Ok(())
     }
 
-    /// Holds the poll until there is a task or its time is over.
+    /// Asks for a task; the answer may be held until there is one.
     pub(crate) async fn lease(&self, poll: &Poll) -> Result<Option<Leased>> {
         let asked = Instant::now();
         let request = pb::LeaseTaskRequest {
@@ -121,7 +124,7 @@ impl TaskClient {
             request_id: poll.request_id.clone(),
             plugin_catalogue: poll.plugin_catalogue.clone(),
             slots: i32::try_from(poll.slots).unwrap_or(i32::MAX),
-            wait: convert::pb_duration(HOLD),
+            wait: convert::pb_duration(poll.hold),
             ..pb::LeaseTaskRequest::default()
         };
         let mut client = self.0.clone();

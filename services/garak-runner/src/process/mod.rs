@@ -5,7 +5,10 @@ mod interpreter;
 mod life;
 mod package;
 pub mod protocol;
+mod table;
 mod warm;
+mod watch;
 
 pub use interpreter::find_python;
 pub use warm::{Job, JobEvent, WarmConfig, WarmProcess, WarmState};
+pub use watch::Watcher;

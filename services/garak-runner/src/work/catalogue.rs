@@ -139,7 +139,7 @@ async fn survey(runner: &Runner) -> Result<Vec<u8>, String> {
             "timeout_per_probe_seconds": config.survey_probe_seconds,
             "jobs": config.survey_jobs(),
             "probes": config.survey_probes,
-            "limits": config.limits,
+            "limits": config.limits.of_the_kernel(),
         })
     })
     .await?;
@@ -162,13 +162,9 @@ async fn run(
         env: ChildEnv::new(),
         job: job(scratch.path()),
     };
-    let child = runner.warm().run(request).await;
-    let grace = runner.config().kill_grace();
-    let ended = follow(child, grace, std::future::pending(), |event| {
-        show(runner, event)
-    })
-    .await;
-    match ended {
+    let bounds = runner.config().survey_bounds();
+    let never = std::future::pending();
+    match follow(runner, request, bounds, never, |event| show(runner, event)).await {
         Ok(Ok(result)) => {
             let json = fs::read(scratch.path().join("catalogue.json")).ok();
             Ok((result, json))

@@ -22,6 +22,13 @@ use crate::{
 
 /// What the child, which keeps the time itself, gets beyond it.
 const GRACE: Duration = Duration::from_secs(15);
+/// Limits that the source, and not the runner, is the reason for.
+const LIMITS: [&str; 4] = [
+    "OUT_OF_MEMORY",
+    "CPU_TIME_EXCEEDED",
+    "OUTPUT_TOO_LARGE",
+    "TOO_MANY_PROCESSES",
+];
 /// Longest validation in bytes; twice what a check may say.
 const MAX_VALIDATION: u64 = 2 * 1024 * 1024;
 
@@ -48,7 +55,7 @@ pub(crate) async fn run(
             "output": output,
             "timeout_seconds": work.timeout.as_secs_f64(),
             "memory_bytes": runner.config().check_memory_bytes,
-            "limits": runner.config().limits,
+            "limits": runner.config().limits.of_the_kernel(),
         }),
     };
     let interrupt = async {
@@ -62,14 +69,16 @@ pub(crate) async fn run(
             entry.child(*pid);
         }
     };
-    let child = runner.warm().run(request).await;
-    let failed = |reason, message: &str| {
+    let failed = |reason: &str, message: &str| {
         let version = runner.published().map(|p| p.garak_version().to_owned());
         let found = Validation::failed(reason, message, &version.unwrap_or_default());
         Ok(Ending::checked(found))
     };
-    match follow(child, runner.config().kill_grace(), interrupt, tell).await {
+    match follow(runner, request, runner.config().bounds(), interrupt, tell).await {
         Ok(Ok(_)) => Ok(read(&output).await),
+        Ok(Err(ending)) if LIMITS.contains(&ending.reason.as_str()) => {
+            failed(&ending.reason, &ending.message)
+        }
         Ok(Err(ending)) if ending.reason == CRASHED => failed("CHECK_CRASHED", &ending.message),
         Ok(Err(ending)) => Ok(Ending::retryable(&ending.reason, &ending.message)),
         Err(Interrupt::TimedOut) => failed("CHECK_TIMED_OUT", "the check did not come to its end"),

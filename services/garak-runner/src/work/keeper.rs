@@ -56,6 +56,7 @@ struct Shared {
 struct News {
     progress: RunProgress,
     outbox: Outbox,
+    has_dropped: bool,
     fence: Fence,
 }
 
@@ -67,6 +68,7 @@ impl Keeper {
             news: Mutex::new(News {
                 progress: RunProgress::default(),
                 outbox: Outbox::default(),
+                has_dropped: false,
                 fence: Fence::new(leased.ttl, leased.asked),
             }),
             has_news: Notify::new(),
@@ -91,8 +93,11 @@ impl Keeper {
 
     /// An event that must reach the catalog.
     pub(crate) fn event(&self, event: RunEvent) {
-        if !self.shared.news().outbox.push(event) {
-            tracing::warn!("a run has more events than can wait; one is dropped");
+        let news = &mut *self.shared.news();
+        if !news.outbox.push(event) && !news.has_dropped {
+            // Said once: a child that floods us shall not flood the log.
+            news.has_dropped = true;
+            tracing::warn!("a run has more events than a run may have; the rest is dropped");
         }
         self.shared.has_news.notify_one();
     }

@@ -6,26 +6,30 @@ use std::{
 };
 
 use aegis_mesh::{Code, Error};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{Interrupt, Runner, catalogue, check, finish::finish, keeper::Keeper, probe, report};
 use crate::{
     domain::ending::{Ending, Outcome},
-    grpc::{Leased, Poll, Work},
+    grpc::{HOLD, Leased, Poll, Work},
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LAST_PAUSE: Duration = Duration::from_secs(10);
 /// A poll that is answered sooner, with nothing, was not held.
 const NOT_HELD: Duration = Duration::from_secs(1);
+/// Longest last poll of a runner that drains.
+const GIVE_BACK: Duration = Duration::from_secs(3);
 
 /// Leases and runs tasks until the runner drains; one, if that is all it is for.
 pub(crate) async fn lease_loop(runner: Arc<Runner>) {
     while !runner.is_draining() {
+        let mut asking = Asking::default();
         let leased = tokio::select! {
-            leased = next(&runner) => leased,
-            () = runner.draining() => return,
+            biased;
+            leased = next(&runner, &mut asking) => leased,
+            () = runner.draining() => return asking.give_back(&runner).await,
         };
         let Some(leased) = leased else {
             return;
@@ -37,20 +41,59 @@ pub(crate) async fn lease_loop(runner: Arc<Runner>) {
     }
 }
 
-/// Asks until there is a task; a runner for once asks until it knows that there is none. The repeat of a poll whose answer was lost has the same id, so that
-/// it gets the same lease.
-async fn next(runner: &Runner) -> Option<Leased> {
+/// A poll of which it is not known whether a task was leased for it. Its repeat has the same id, so
+/// that it gets the same lease.
+#[derive(Default)]
+struct Asking(Option<Uuid>);
+
+impl Asking {
+    /// The poll's id: the old one until it was answered.
+    fn id(&mut self) -> Uuid {
+        *self.0.get_or_insert_with(Uuid::new_v4)
+    }
+
+    fn is_answered(&mut self) {
+        self.0 = None;
+    }
+
+    /// When a runner drains in the middle of a poll, a task may have been leased to it a moment ago:
+    /// that one goes back at once, or it would wait until its lease expires.
+    async fn give_back(self, runner: &Runner) {
+        let Some(id) = self.0 else {
+            return;
+        };
+        let repeat = poll(runner, id, Duration::ZERO);
+        match timeout(GIVE_BACK, runner.tasks().lease(&repeat)).await {
+            Ok(Ok(Some(leased))) => {
+                let keeper = Keeper::new(runner.tasks().clone(), &leased);
+                finish(runner.tasks(), keeper, &Ending::drained()).await;
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(reason = error.reason(), "a last poll was not answered");
+            }
+            Err(_) => tracing::warn!("a last poll was not answered in time"),
+        }
+    }
+}
+
+/// Asks until there is a task; a runner for once asks until it knows that there is none.
+async fn next(runner: &Runner, asking: &mut Asking) -> Option<Leased> {
     let mut pause = FIRST_PAUSE;
-    let mut request_id = Uuid::new_v4().to_string();
     loop {
         // A lease for which there is no garak would only be a failure of its task.
         let _ = runner.warm().ready().await;
+        // Nor would one for which there is no room be anything else.
+        runner.room().await;
         let asked = Instant::now();
-        match runner.tasks().lease(&poll(runner, &request_id)).await {
+        let answer = runner.tasks().lease(&poll(runner, asking.id(), HOLD)).await;
+        if answer.is_ok() {
+            asking.is_answered();
+        }
+        match answer {
             Ok(Some(leased)) => return Some(leased),
             Ok(None) if runner.is_for_once() => return None,
             Ok(None) => {
-                request_id = Uuid::new_v4().to_string();
                 pause = FIRST_PAUSE;
                 if asked.elapsed() < NOT_HELD {
                     sleep(NOT_HELD).await;
@@ -68,10 +111,11 @@ async fn next(runner: &Runner) -> Option<Leased> {
     }
 }
 
-fn poll(runner: &Runner, request_id: &str) -> Poll {
+fn poll(runner: &Runner, id: Uuid, hold: Duration) -> Poll {
     Poll {
+        hold,
         runner_id: runner.id().to_owned(),
-        request_id: request_id.to_owned(),
+        request_id: id.to_string(),
         plugin_catalogue: runner
             .published()
             .map(|published| published.sha256.clone())
@@ -104,11 +148,7 @@ async fn run(runner: &Runner, leased: Leased) {
         Err(Interrupt::Cancelled) => {
             Ending::new(Outcome::Cancelled, "CANCELLED", "the task was cancelled")
         }
-        Err(Interrupt::Drained) => Ending::new(
-            Outcome::Released,
-            "RUNNER_DRAINED",
-            "the runner was stopped",
-        ),
+        Err(Interrupt::Drained) => Ending::drained(),
         Err(Interrupt::TimedOut) => Ending::permanent(
             "PROBE_TIMED_OUT",
             "the probe ran longer than the scan's probe_timeout",
@@ -139,10 +179,7 @@ async fn work(runner: &Runner, keeper: &Keeper, leased: Leased) -> Result<Ending
         Ok(scratch) => scratch,
         Err(error) => {
             tracing::error!(%error, "cannot make a scratch directory");
-            return Ok(Ending::retryable(
-                "OUT_OF_SPACE",
-                "the runner has no room for the task",
-            ));
+            return Ok(Ending::out_of_space());
         }
     };
     match work {

@@ -46,10 +46,7 @@ pub(crate) async fn run(
     let folder = scratch.path().join("custom");
     if let Err(error) = std::fs::create_dir(&folder) {
         tracing::error!(%error, "cannot make a scratch directory");
-        return Ok(Ending::retryable(
-            "OUT_OF_SPACE",
-            "the runner has no room for the task",
-        ));
+        return Ok(Ending::out_of_space());
     }
     let modules = match sources::fetch_all(runner, keeper, work.modules(), &folder).await? {
         Ok(modules) => modules,
@@ -67,9 +64,9 @@ pub(crate) async fn run(
             () = tokio::time::sleep(work.timeout) => Interrupt::TimedOut,
         }
     };
-    let child = runner.warm().run(request).await;
-    let grace = runner.config().kill_grace();
-    let result = match follow(child, grace, interrupt, |event| tell(keeper, entry, event)).await? {
+    let bounds = runner.config().bounds();
+    let tell = |event: &JobEvent| tell(keeper, entry, event);
+    let result = match follow(runner, request, bounds, interrupt, tell).await? {
         Ok(result) => result,
         Err(ending) => return Ok(ending),
     };
@@ -121,7 +118,7 @@ fn job(runner: &Runner, work: &ProbeWork, modules: &serde_json::Value) -> serde_
         "target_patience_seconds": work.patience.as_secs_f64(),
         "request_timeout_seconds": config.request_timeout_seconds,
         "custom_probes": modules,
-        "limits": config.limits,
+        "limits": config.limits.of_the_kernel(),
     })
 }
 

@@ -91,7 +91,7 @@ async fn make(
         "digest": digest,
         "reportfile_name": format!("garak.{}.report.jsonl", lease.scan_id()),
         "custom_probes": modules,
-        "limits": runner.config().limits,
+        "limits": runner.config().limits.of_the_kernel(),
     });
     write(runner, keeper, entry, scratch, job).await?;
     let hand_in = async {
@@ -118,7 +118,6 @@ async fn write(
         env: ChildEnv::new(),
         job,
     };
-    let child = runner.warm().run(request).await;
     let interrupt = async {
         tokio::select! {
             interrupt = runner.interrupt(keeper) => interrupt,
@@ -130,7 +129,7 @@ async fn write(
             entry.child(*pid);
         }
     };
-    match follow(child, runner.config().kill_grace(), interrupt, tell).await {
+    match follow(runner, request, runner.config().bounds(), interrupt, tell).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(ending)) => Err(NotMade::Because(ending.reason)),
         Err(Interrupt::TimedOut) => Err(NotMade::Because("TIMED_OUT".to_owned())),

@@ -6,8 +6,10 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -20,18 +22,24 @@ use crate::{
     config::Config,
     domain::{allowance::Allowance, secret::Credential},
     grpc::{ArtifactClient, SourceClient, TaskClient},
-    process::{WarmProcess, WarmState},
+    process::{WarmProcess, WarmState, Watcher},
 };
+
+/// How often a full disk is looked at.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 
 /// A runner: its configuration, whom it talks to, what it is doing.
 pub(crate) struct Runner {
     parts: RunnerParts,
     board: Board,
+    watcher: Watcher,
     /// The catalogue, once it is known.
     found: OnceLock<Arc<Published>>,
     is_published: AtomicBool,
     /// Why there is no catalogue yet.
     waiting_for: Mutex<String>,
+    /// Whether the disk was found full when we looked last.
+    is_full: AtomicBool,
     draining: CancellationToken,
     grace_is_over: CancellationToken,
 }
@@ -57,6 +65,7 @@ pub(crate) struct RunnerParts {
 pub(crate) enum RunnerState {
     Warming(String),
     Ready,
+    Full(String),
     Draining,
     Broken(String),
 }
@@ -66,6 +75,8 @@ impl Runner {
         Self {
             parts,
             board: Board::default(),
+            watcher: Watcher::default(),
+            is_full: AtomicBool::new(false),
             found: OnceLock::new(),
             is_published: AtomicBool::new(false),
             waiting_for: Mutex::new("garak is being imported".to_owned()),
@@ -118,6 +129,38 @@ impl Runner {
         &self.board
     }
 
+    pub(crate) fn watcher(&self) -> &Watcher {
+        &self.watcher
+    }
+
+    /// Why there is no room for a task, if there is none.
+    fn full(&self) -> Option<String> {
+        let floor = self.parts.config.min_free_bytes;
+        match self.scratch().free() {
+            Ok(free) if free >= floor => None,
+            Ok(free) => Some(format!(
+                "the disk of the data directory has {} MiB free; tasks are taken again at {} MiB \
+                 (min_free_bytes)",
+                free >> 20,
+                floor >> 20
+            )),
+            Err(error) => Some(format!("the data directory cannot be looked at: {error}")),
+        }
+    }
+
+    /// Waits until the disk has room for a task.
+    pub(crate) async fn room(&self) {
+        while let Some(why) = self.full() {
+            if !self.is_full.swap(true, Ordering::Relaxed) {
+                tracing::error!(%why, "no task is taken");
+            }
+            sleep(LOOK_FOR_ROOM).await;
+        }
+        if self.is_full.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk has room again");
+        }
+    }
+
     /// Tasks at once.
     pub(crate) fn slots(&self) -> u32 {
         self.parts.config.slots()
@@ -158,7 +201,10 @@ impl Runner {
         }
         match self.warm().state() {
             WarmState::Broken(why) => RunnerState::Broken(why),
-            WarmState::Ready { .. } if self.published().is_some() => RunnerState::Ready,
+            WarmState::Ready { .. } if self.published().is_some() => match self.full() {
+                None => RunnerState::Ready,
+                Some(why) => RunnerState::Full(why),
+            },
             WarmState::Ready { .. } | WarmState::Warming => {
                 let waiting_for = self
                     .waiting_for

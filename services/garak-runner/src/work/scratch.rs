@@ -8,6 +8,7 @@ use std::{
 };
 
 use aegis_mesh::{Error, Result};
+use nix::sys::statvfs::statvfs;
 
 /// The runner's scratch directory. Whoever holds this is alone in it.
 pub(crate) struct Scratch {
@@ -54,6 +55,12 @@ impl Scratch {
         remove(&path)?;
         create(&path)?;
         Ok(ScratchDir { path })
+    }
+
+    /// Bytes that the disk it lies on has free for us.
+    pub(crate) fn free(&self) -> io::Result<u64> {
+        let disk = statvfs(&self.root)?;
+        Ok(disk.blocks_available().saturating_mul(disk.fragment_size()))
     }
 }
 

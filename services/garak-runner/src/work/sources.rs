@@ -1,6 +1,9 @@
 //! The sources of custom probes on their way into a run's scratch directory.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
 
 use aegis_mesh::{Error, Result};
 use serde_json::{Map, Value, json};
@@ -9,7 +12,7 @@ use super::{Interrupt, Runner, keeper::Keeper, upload::retrying};
 use crate::{
     domain::{
         custom_probe::{CustomModule, SourceSha},
-        ending::Ending,
+        ending::{Ending, OUT_OF_SPACE},
     },
     grpc::is_lease_lost,
 };
@@ -44,9 +47,7 @@ pub(crate) async fn fetch(
     let (sources, lease) = (runner.sources(), keeper.lease());
     let got = async {
         let source = retrying(patience, || sources.read(lease, sha256)).await?;
-        tokio::fs::write(path, source)
-            .await
-            .map_err(Error::internal)
+        tokio::fs::write(path, source).await.map_err(not_written)
     };
     let got = tokio::select! {
         got = got => got,
@@ -66,5 +67,15 @@ pub(crate) async fn fetch(
             );
             Ok(Err(Ending::retryable(error.reason(), &message)))
         }
+    }
+}
+
+/// A full disk is not an error of ours.
+fn not_written(error: io::Error) -> Error {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Error::failed_precondition(OUT_OF_SPACE, "the runner's disk is full")
+        }
+        _ => Error::internal(error),
     }
 }

@@ -5,11 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Bench, check_task, eventually, is_gone, probe_task, report_task};
+use crate::support::{Bench, check_task, custom_task, eventually, is_gone, report_task, version};
 use aegis_proto::{
-    internal::task::v1::{LeasedTask, Outcome, leased_task::Work},
+    internal::task::v1::{Outcome, leased_task::Work},
     probe::v1::{Validation, custom_class::Kind, problem::Severity},
-    scan::v1::CustomProbeVersion,
 };
 use serde_json::{Value, json};
 
@@ -21,25 +20,6 @@ async fn validation(bench: &Bench, n: usize) -> Validation {
     let outcome = bench.fakes.finish(n).await.outcome.unwrap();
     assert_eq!(outcome.outcome(), Outcome::Done, "{outcome:?}");
     outcome.validation.unwrap()
-}
-
-/// A task of a scan with this module, for its only probe.
-fn custom_task(probe: &str, name: &str, sha256: &str) -> LeasedTask {
-    let spec = json!({"target": {"type": "test.Repeat"}, "generations": 1, "customProbes": [name]});
-    let mut task = probe_task(spec);
-    if let Some(Work::Probe(work)) = &mut task.work {
-        work.probe = probe.to_owned();
-        work.custom_probes = vec![version(name, sha256)];
-    }
-    task
-}
-
-fn version(name: &str, sha256: &str) -> CustomProbeVersion {
-    CustomProbeVersion {
-        name: name.to_owned(),
-        version: 1,
-        sha256: sha256.to_owned(),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

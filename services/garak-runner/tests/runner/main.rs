@@ -2,5 +2,7 @@
 
 mod binary;
 mod custom_probes;
+mod drain;
+mod limits;
 mod support;
 mod tasks;

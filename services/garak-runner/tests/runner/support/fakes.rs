@@ -29,6 +29,9 @@ pub(crate) struct Fakes {
     pub(crate) published: Mutex<Vec<pb::PublishPluginCatalogueRequest>>,
     pub(crate) queue: Mutex<VecDeque<pb::LeasedTask>>,
     pub(crate) polls: Mutex<Vec<pb::LeaseTaskRequest>>,
+    /// Tasks that were leased, and whose answers did not arrive: so many of them are lost.
+    pub(crate) lost_answers: AtomicUsize,
+    leased: Mutex<BTreeMap<String, pb::LeasedTask>>,
     /// So many polls are answered with UNAVAILABLE first.
     pub(crate) failing_polls: AtomicUsize,
     pub(crate) reports: Mutex<Vec<pb::ReportTaskRequest>>,
@@ -142,14 +145,25 @@ impl TaskService for Fakes {
         request: Request<pb::LeaseTaskRequest>,
     ) -> Result<Response<pb::LeaseTaskResponse>, Status> {
         let request = request.into_inner();
-        assert!(request.wait.is_some_and(|wait| wait.seconds <= 30));
+        let wait = request.wait.unwrap();
+        assert!(wait.seconds <= 30);
+        let id = request.request_id.clone();
         self.polls.lock().unwrap().push(request);
         if takes_one(&self.failing_polls) {
             return Err(unavailable());
         }
-        for _ in 0..200 {
+        let known = self.leased.lock().unwrap().get(&id).cloned();
+        if known.is_some() {
+            return Ok(Response::new(pb::LeaseTaskResponse { task: known }));
+        }
+        for _ in 0..wait.seconds.min(4) * 50 {
             let task = self.queue.lock().unwrap().pop_front();
-            if task.is_some() {
+            if let Some(task) = task {
+                self.leased.lock().unwrap().insert(id, task.clone());
+                if takes_one(&self.lost_answers) {
+                    std::future::pending::<()>().await;
+                }
+                let task = Some(task);
                 return Ok(Response::new(pb::LeaseTaskResponse { task }));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -11,7 +11,9 @@ use std::{
 };
 
 use aegis_garak_runner::{Config, Deps, Running, start};
-use aegis_mesh::{CallContext, MeshChannel, MeshServer, ServerConfig, Shutdown, with_context};
+use aegis_mesh::{
+    CallContext, MeshChannel, MeshServer, ServerConfig, Shutdown, TaskHandle, spawn, with_context,
+};
 use aegis_proto::{
     ids::{ScanId, TaskId},
     internal::{
@@ -25,9 +27,11 @@ use aegis_proto::{
         task::v1::{self as pb, leased_task::Work, task_service_server::TaskServiceServer},
     },
     json::from_json,
+    scan::v1::CustomProbeVersion,
 };
+use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::OnceCell;
+use tokio::{net::TcpListener, sync::OnceCell};
 
 pub(crate) use fakes::Fakes;
 pub(crate) use processes::{is_gone, kill, parent_of, with_environment_of};
@@ -85,7 +89,7 @@ impl Bench {
         };
         change(&mut config);
         let shutdown = Shutdown::new();
-        let deps = with(Deps::new(task_channel(&fakes), artifact_channel(&fakes)));
+        let deps = with(Deps::new(channel(&fakes), channel(&fakes)));
         let running = start(config, deps, shutdown.clone()).await.unwrap();
         Self {
             fakes,
@@ -164,32 +168,42 @@ async fn survey() -> (String, Vec<u8>) {
     (name, catalogue)
 }
 
-fn server() -> MeshServer {
+/// All services that a runner calls.
+fn services(fakes: &Arc<Fakes>) -> MeshServer {
+    let tasks = TaskServiceServer::from_arc(Arc::clone(fakes)).max_decoding_message_size(16 << 20);
     MeshServer::builder("fake", &ServerConfig::default())
+        .add_service(tasks)
+        .add_service(ArtifactServiceServer::from_arc(Arc::clone(fakes)))
+        .add_service(SourceServiceServer::from_arc(Arc::clone(fakes)))
 }
 
-fn task_channel(fakes: &Arc<Fakes>) -> MeshChannel {
-    let service =
-        TaskServiceServer::from_arc(Arc::clone(fakes)).max_decoding_message_size(16 << 20);
-    MeshChannel::local(server().add_service(service).into_routes().unwrap())
+fn channel(fakes: &Arc<Fakes>) -> MeshChannel {
+    MeshChannel::local(services(fakes).into_routes().unwrap())
 }
 
-fn artifact_channel(fakes: &Arc<Fakes>) -> MeshChannel {
-    let service = ArtifactServiceServer::from_arc(Arc::clone(fakes));
-    let sources = SourceServiceServer::from_arc(Arc::clone(fakes));
-    let server = server().add_service(service).add_service(sources);
-    MeshChannel::local(server.into_routes().unwrap())
+/// Serves them to another process, as long as the handle is held; returns where.
+pub(crate) async fn serve(fakes: &Arc<Fakes>) -> (String, TaskHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = services(fakes);
+    let serving = async move { server.serve(listener, Shutdown::new()).await.unwrap() };
+    (format!("http://{address}"), spawn("fakes", serving))
 }
 
-/// A task for the probe "test.Test", with this specification.
 /// A data directory with the catalogue of a few probes.
-async fn surveyed() -> TempDir {
+pub(crate) async fn surveyed() -> TempDir {
+    surveyed_in(std::env::temp_dir()).await
+}
+
+/// One that lies in this folder.
+pub(crate) async fn surveyed_in(folder: impl AsRef<Path>) -> TempDir {
     let (name, catalogue) = KEPT.get_or_init(survey).await;
-    let data = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir_in(folder).unwrap();
     std::fs::write(data.path().join(name), catalogue).unwrap();
     data
 }
 
+/// A task for the probe "test.Test", with this specification.
 pub(crate) fn probe_task(spec: serde_json::Value) -> pb::LeasedTask {
     leased(Work::Probe(pb::ProbeTask {
         probe: "test.Test".to_owned(),
@@ -204,6 +218,25 @@ pub(crate) fn probe_task(spec: serde_json::Value) -> pb::LeasedTask {
         }),
         ..pb::ProbeTask::default()
     }))
+}
+
+/// A task of a scan with this module, for one of its probes.
+pub(crate) fn custom_task(probe: &str, name: &str, sha256: &str) -> pb::LeasedTask {
+    let spec = json!({"target": {"type": "test.Repeat"}, "generations": 1, "customProbes": [name]});
+    let mut task = probe_task(spec);
+    if let Some(Work::Probe(work)) = &mut task.work {
+        work.probe = probe.to_owned();
+        work.custom_probes = vec![version(name, sha256)];
+    }
+    task
+}
+
+pub(crate) fn version(name: &str, sha256: &str) -> CustomProbeVersion {
+    CustomProbeVersion {
+        name: name.to_owned(),
+        version: 1,
+        sha256: sha256.to_owned(),
+    }
 }
 
 pub(crate) fn report_task() -> pb::LeasedTask {

@@ -1,6 +1,9 @@
 //! An HTTP target that keeps what it was sent.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -17,6 +20,8 @@ pub(crate) enum Answer {
     Chat,
     /// Nothing to POST, ever.
     Hang,
+    /// The head at once, then a byte each quarter of a second, for ever.
+    Drip,
 }
 
 /// Serves until dropped.
@@ -86,6 +91,9 @@ async fn talk(mut stream: TcpStream, answer: Answer, seen: Arc<Mutex<Vec<String>
         if is_post && answer == Answer::Hang {
             std::future::pending::<()>().await;
         }
+        if is_post && answer == Answer::Drip {
+            return drip(stream).await;
+        }
         let body = r#"{"id":"1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"hello"}}]}"#;
         let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -94,6 +102,17 @@ async fn talk(mut stream: TcpStream, answer: Answer, seen: Arc<Mutex<Vec<String>
         if stream.write_all((head + body).as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+/// Until nobody listens any more.
+async fn drip(mut stream: TcpStream) {
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 100000\r\n\r\n";
+    let mut byte = head.as_bytes();
+    while stream.write_all(byte).await.is_ok() {
+        byte = b" ";
+        tokio::time::sleep(Duration::from_millis(250)).await;
     }
 }
 

@@ -1,5 +1,8 @@
 //! The runner's configuration.
 
+mod limits;
+mod machine;
+
 use std::{
     collections::BTreeSet,
     num::NonZeroU32,
@@ -10,7 +13,12 @@ use std::{
 use aegis_mesh::{ClientConfig, ConfigError, ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::allowance::{Allowance, AllowedGenerator, default_generators, default_secrets};
+pub use limits::Limits;
+
+use crate::domain::{
+    allowance::{Allowance, AllowedGenerator, default_generators, default_secrets},
+    bounds::Bounds,
+};
 
 /// Configuration of the garak runner; environment prefix `AEGIS_GARAK_RUNNER__`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,37 +68,11 @@ pub struct Config {
     pub survey_probes: Option<BTreeSet<String>>,
     /// Memory in bytes that a custom probe's module may take while it is tried out, 16 MiB to 64 GiB.
     pub check_memory_bytes: u64,
-    /// What one child may use.
+    /// No task is taken while the disk of the data directory has less free than so many bytes, 0 to
+    /// 1 TiB.
+    pub min_free_bytes: u64,
+    /// What one task may use.
     pub limits: Limits,
-}
-
-/// Resource limits of one child. Unset is no limit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Address space in bytes. Unset by default: each thread reserves far more than it uses.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Largest file in bytes; 4 GiB.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file_bytes: Option<u64>,
-    /// Processor time in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cpu_seconds: Option<u64>,
-    /// Open files; 4096.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open_files: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            memory_bytes: None,
-            file_bytes: Some(4 << 30),
-            cpu_seconds: None,
-            open_files: Some(4096),
-        }
-    }
 }
 
 impl Default for Config {
@@ -116,6 +98,7 @@ impl Default for Config {
             survey_probe_seconds: 30,
             survey_probes: None,
             check_memory_bytes: 512 << 20,
+            min_free_bytes: 512 << 20,
             limits: Limits::default(),
         }
     }
@@ -161,6 +144,7 @@ impl Config {
                 self.check_memory_bytes,
                 16 << 20..=64 << 30,
             ),
+            ("min_free_bytes", self.min_free_bytes, 0..=1 << 40),
         ];
         for (field, value, range) in ranges {
             if !range.contains(&value) {
@@ -183,7 +167,7 @@ impl Config {
                 "runner_id must be 1 to 128 printable characters",
             ));
         }
-        Ok(())
+        self.limits.validate()
     }
 
     /// The allow-list.
@@ -197,6 +181,20 @@ impl Config {
     /// Tasks at once.
     pub fn slots(&self) -> u32 {
         self.slots.unwrap_or_else(|| cores().get()).clamp(1, 64)
+    }
+
+    /// What one task may use.
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.limits.bounds(self.slots())
+    }
+
+    /// What the survey of garak's plugins may use, while which nothing else runs.
+    pub(crate) fn survey_bounds(&self) -> Bounds {
+        let bounds = self.bounds();
+        Bounds {
+            memory: bounds.memory.saturating_mul(u64::from(self.slots())),
+            ..bounds
+        }
     }
 
     pub(crate) fn survey_jobs(&self) -> u32 {
