@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aegis_mesh::{Error, MeshChannel, Result};
+use aegis_mesh::{Error, MeshChannel, Result, clock};
 use aegis_proto::internal::task::v1::{self as pb, task_service_client::TaskServiceClient};
 
 use super::{
@@ -115,7 +115,7 @@ impl TaskClient {
 
     /// Holds the poll until there is a task or its time is over.
     pub(crate) async fn lease(&self, poll: &Poll) -> Result<Option<Leased>> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let request = pb::LeaseTaskRequest {
             runner_id: poll.runner_id.clone(),
             request_id: poll.request_id.clone(),

@@ -5,7 +5,10 @@ mod interpreter;
 mod life;
 mod package;
 pub mod protocol;
+mod stand_in;
 mod warm;
 
 pub use interpreter::find_python;
+pub use protocol::JobRequest;
+pub use stand_in::StandIn;
 pub use warm::{Job, JobEvent, WarmConfig, WarmProcess, WarmState};

@@ -1,11 +1,8 @@
 //! One slot: ask for a task, run it, ask again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use aegis_mesh::{Code, Error};
+use aegis_mesh::{Code, Error, clock};
 use tokio::time::sleep;
 use uuid::Uuid;
 
@@ -45,14 +42,14 @@ async fn next(runner: &Runner) -> Option<Leased> {
     loop {
         // A lease for which there is no garak would only be a failure of its task.
         let _ = runner.warm().ready().await;
-        let asked = Instant::now();
+        let asked = clock::now();
         match runner.tasks().lease(&poll(runner, &request_id)).await {
             Ok(Some(leased)) => return Some(leased),
             Ok(None) if runner.is_for_once() => return None,
             Ok(None) => {
                 request_id = Uuid::new_v4().to_string();
                 pause = FIRST_PAUSE;
-                if asked.elapsed() < NOT_HELD {
+                if clock::now() - asked < NOT_HELD {
                     sleep(NOT_HELD).await;
                 }
             }
