@@ -16,9 +16,10 @@ use tokio::time::sleep;
 
 const FINGERPRINT: &str = "5e1f";
 
-/// What a probe's run says, and how long it takes.
+/// When a runner starts, what a probe's run says, and how long it takes.
 #[derive(Debug, Clone)]
 pub(crate) struct Script {
+    pub(crate) starts_after: Duration,
     pub(crate) seed: u64,
     pub(crate) detectors: usize,
     pub(crate) lasts: Duration,
@@ -36,6 +37,7 @@ pub(crate) struct Run {
 
 /// Puts the catalogue where a runner looks for one that was kept.
 pub(crate) fn keep_catalogue(folder: &Path, catalogue: &[u8]) {
+    std::fs::create_dir_all(folder).expect("a folder");
     let kept = folder.join(format!("catalogue-{FINGERPRINT}.json"));
     std::fs::write(kept, catalogue).expect("written");
 }

@@ -100,24 +100,28 @@ pub(crate) fn add_gateway(sim: &mut Sim<'_>) {
     });
 }
 
-/// A whole runner of one slot, with a stand-in for garak; it dials these hosts.
+/// A whole runner of one slot, with a stand-in for garak; it dials these hosts, and has a data
+/// directory in this folder.
 pub(crate) fn add_runner(
     sim: &mut Sim<'_>,
+    name: &'static str,
     orchestrators: &'static str,
     folder: &Path,
     script: &Script,
     runs: &Runs,
 ) {
-    let (folder, script, runs) = (folder.to_owned(), script.clone(), runs.clone());
+    let (folder, script, runs) = (folder.join(name), script.clone(), runs.clone());
     keep_catalogue(&folder, CATALOGUE);
-    sim.host("runner", move || {
+    sim.host(name, move || {
         let config = aegis_garak_runner::Config {
             data_dir: folder.clone(),
             slots: Some(1),
             ..aegis_garak_runner::Config::default()
         };
         let stand_in = garak::stand_in(script.clone(), runs.clone());
+        let starts_after = script.starts_after;
         async move {
+            tokio::time::sleep(starts_after).await;
             let deps =
                 aegis_garak_runner::Deps::new(channel_to(orchestrators), channel_to("nobody"))
                     .with_environment([])

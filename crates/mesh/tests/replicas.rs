@@ -318,17 +318,24 @@ async fn a_call_on_a_replica_that_dies_fails_and_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn the_age_of_connections_brings_calls_to_a_new_replica() {
-    let config = ServerConfig {
+async fn a_lost_connection_brings_calls_to_a_new_replica_at_once() {
+    let short_lived = ServerConfig {
         max_connection_age_seconds: 1,
         ..ServerConfig::default()
     };
-    let [first, second] = [1, 2].map(|n| Replica::start_with(n, &config));
-    let book = Book::of([first.address]);
-    let channel = book.channel_that_looks_every(3600);
-    echo(&channel).await.expect("answered");
-    book.write([first.address, second.address]);
-    calls_until(&channel, "the new one is called", || second.calls() > 0).await;
+    let first = Replica::start_with(1, &short_lived);
+    let [second, new] = [2, 3].map(Replica::start);
+    // Both with another replica to fall back on, and without.
+    for known in [vec![first.address, second.address], vec![first.address]] {
+        let book = Book::of(known.clone());
+        let channel = book.channel_that_looks_every(3600);
+        let before = first.calls();
+        let connected = || first.calls() > before;
+        calls_until(&channel, "the first has a call", connected).await;
+        book.write(known.into_iter().chain([new.address]));
+        let before = new.calls();
+        calls_until(&channel, "the new one is called", || new.calls() > before).await;
+    }
 }
 
 #[tokio::test]
