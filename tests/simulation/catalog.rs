@@ -371,6 +371,17 @@ impl PluginCatalogueService for Catalog {
             allowance: plugins.allowance,
         }))
     }
+
+    async fn list_present_plugin_catalogues(
+        &self,
+        _: Request<pb::ListPresentPluginCataloguesRequest>,
+    ) -> Result<Response<pb::ListPresentPluginCataloguesResponse>, Status> {
+        let plugins = self.store().plugins.clone();
+        let sha256 = plugins.into_iter().map(|plugins| plugins.sha256).collect();
+        Ok(Response::new(pb::ListPresentPluginCataloguesResponse {
+            sha256,
+        }))
+    }
 }
 
 fn not_asked<T>() -> Result<Response<T>, Status> {
