@@ -6,31 +6,31 @@ use std::{
     pin::Pin,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use http::header::AUTHORIZATION;
 use serde::{Deserialize, Serialize};
-use tonic::{
-    Status,
-    body::Body,
-    service::Routes,
-    transport::{Channel, Endpoint},
-};
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::{Status, body::Body, service::Routes};
 use tower::{Service, ServiceExt};
 use tracing::Instrument;
 
 use crate::{
     CallContext, ConfigError, Error, Result, Secret,
+    balance::Balance,
     call::{CallBody, Deadline, Record},
-    deadline,
+    clock, deadline,
     error::is_tonics_expiry,
-    limit, methods, principal, resend, telemetry,
+    limit, methods,
+    network::{Network, SystemNetwork},
+    principal, resend,
+    resolve::Target,
+    telemetry,
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time between two lookups of a name.
+const MAX_RESOLVE_SECONDS: u64 = 3600;
 /// How soon to come back to a service that has not started yet.
 const STARTING_DELAY: Duration = Duration::from_millis(200);
 
@@ -38,7 +38,8 @@ const STARTING_DELAY: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientConfig {
-    /// The address, such as `http://catalog:7102`.
+    /// The address, such as `http://catalog:7102`. Calls are spread over all addresses that the
+    /// name has.
     pub address: String,
     /// The token that the other side's `server.token` demands.
     pub token: Option<Secret>,
@@ -46,6 +47,9 @@ pub struct ClientConfig {
     pub max_message_bytes: usize,
     /// The budget of a unary call when nothing else sets one, in seconds; 30.
     pub unary_deadline_seconds: u64,
+    /// How often the name is looked up again while there are calls, in seconds, give or take a
+    /// quarter; also at once when a connection is lost. 10.
+    pub resolve_seconds: u64,
 }
 
 impl Default for ClientConfig {
@@ -55,6 +59,7 @@ impl Default for ClientConfig {
             token: None,
             max_message_bytes: limit::DEFAULT_MESSAGE_BYTES,
             unary_deadline_seconds: deadline::DEFAULT_UNARY.as_secs(),
+            resolve_seconds: 10,
         }
     }
 }
@@ -68,7 +73,8 @@ impl ClientConfig {
         }
     }
 
-    /// Refuses an address that is no `http://host:port`, and a deadline of zero. `key` is the
+    /// Refuses an address that is no `http://host:port`, a deadline of zero, and lookups that
+    /// never or always run. `key` is the
     /// name of this table in the configuration, such as `catalog`.
     pub fn validate(&self, key: &str) -> Result<(), ConfigError> {
         let uri = self.address.parse::<http::Uri>();
@@ -81,6 +87,12 @@ impl ClientConfig {
         if self.unary_deadline_seconds == 0 {
             return Err(ConfigError::invalid(format!(
                 "{key}.unary_deadline_seconds must not be 0"
+            )));
+        }
+        if !(1..=MAX_RESOLVE_SECONDS).contains(&self.resolve_seconds) {
+            return Err(ConfigError::invalid(format!(
+                "{key}.resolve_seconds is {}, and must be 1 to {MAX_RESOLVE_SECONDS}",
+                self.resolve_seconds
             )));
         }
         Ok(())
@@ -101,7 +113,7 @@ pub struct MeshChannel {
 
 #[derive(Debug, Clone)]
 enum Transport {
-    Network(Channel),
+    Network(Balance),
     Local(Arc<OnceLock<Routes>>),
 }
 
@@ -125,21 +137,21 @@ impl LocalSlot {
 }
 
 impl MeshChannel {
-    /// Over the network. Connects at the first call and again after each loss; never blocks here.
-    /// Fails if `uri` is not an address.
+    /// Over the network, to all replicas behind a name. Connects at the first call and again after
+    /// each loss; never blocks here. Fails if `uri` is not `http://HOST[:PORT]`.
+    ///
+    /// When no replica can be reached, a call ends with UNAVAILABLE as soon as that is known. One
+    /// that no replica has begun to work on is sent to another; nothing is sent twice otherwise.
     pub fn network(uri: &str, options: &ClientConfig) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(uri.to_owned()).map_err(|e| {
-            Error::invalid_argument("INVALID_ADDRESS", format!("{uri:?} is no address: {e}"))
-        })?;
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .keep_alive_while_idle(true)
-            .tcp_nodelay(true)
-            .connect_lazy();
+        Self::over(Arc::new(SystemNetwork), uri, options)
+    }
+
+    /// The same over another network than the system's.
+    pub fn over(network: Arc<dyn Network>, uri: &str, options: &ClientConfig) -> Result<Self> {
+        let period = Duration::from_secs(options.resolve_seconds);
+        let balance = Balance::new(Target::parse(uri)?, network, period)?;
         Ok(Self {
-            transport: Transport::Network(channel),
+            transport: Transport::Network(balance),
             settings: Arc::new(Settings {
                 token: options.token.clone(),
                 unary_deadline: Duration::from_secs(options.unary_deadline_seconds),
@@ -211,25 +223,31 @@ impl MeshChannel {
             return Err(deadline::exceeded(budget));
         }
         deadline::write(headers, budget);
-        let at = Instant::now().checked_add(budget);
+        let at = clock::now().checked_add(budget);
         Ok(at.map(|at| Deadline { at, budget }))
     }
 }
 
 impl Transport {
-    async fn send(self, request: http::Request<Body>) -> Result<http::Response<Body>, Status> {
+    async fn send(self, request: http::Request<Body>) -> Result<Answer, Status> {
         match self {
-            Self::Network(channel) => resend::send(channel, request).await,
+            Self::Network(balance) => {
+                let (response, call) = resend::send(balance, request).await?;
+                Ok((response.map(Body::new), call))
+            }
             Self::Local(slot) => {
                 let routes = slot.get().cloned().ok_or_else(starting)?;
                 match routes.oneshot(request).await {
-                    Ok(response) => Ok(response),
+                    Ok(response) => Ok((response, None)),
                     Err(never) => match never {},
                 }
             }
         }
     }
 }
+
+/// A response, and what counts the call until its body is over.
+type Answer = (http::Response<Body>, Option<OwnedSemaphorePermit>);
 
 fn starting() -> Error {
     Error::unavailable(
@@ -257,10 +275,11 @@ impl Service<http::Request<Body>> for MeshChannel {
         let mut record = Record::new(span.clone());
         let call = async move {
             let deadline = prepared.inspect_err(|e| record.end(e.code().grpc()))?;
-            let response = bounded(deadline, transport.send(request)).await;
-            let response = response.inspect_err(|s| record.end(s.code().into()))?;
+            let answer = bounded(deadline, transport.send(request)).await;
+            let (response, call) = answer.inspect_err(|s| record.end(s.code().into()))?;
             record.read(response.headers());
-            Ok(response.map(|body| Body::new(CallBody::new(body, record).deadline(deadline))))
+            let body = |body| CallBody::new(body, record).deadline(deadline).permit(call);
+            Ok(response.map(|inner| Body::new(body(inner))))
         };
         Box::pin(call.instrument(span))
     }
@@ -274,7 +293,7 @@ async fn bounded<T>(
         return work.await;
     };
     match tokio::time::timeout_at(deadline.at.into(), work).await {
-        // tonic's channel has a timer of its own for the header, which may be first.
+        // A peer behind tonic's own server has a timer for the header, which may be first.
         Ok(Err(status)) if is_tonics_expiry(&status) => Err(deadline.error().into()),
         Ok(result) => result,
         Err(_) => Err(deadline.error().into()),

@@ -5,6 +5,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+/// This moment on the clock that timers go by: a simulation's, where there is one. Deadlines and
+/// leases count from it, so that they and the timers that end them agree.
+pub fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Where time comes from; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Clock(Source);

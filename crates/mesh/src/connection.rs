@@ -13,13 +13,15 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::TaskTracker;
 
-use crate::Shutdown;
+use crate::{
+    Shutdown,
+    network::{Listener, Wire},
+};
 
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +47,7 @@ pub(crate) struct Bounds {
 /// Accepts connections until `shutdown`, then lets the calls under way finish within the grace,
 /// then cuts them off. Returns with no task left.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: impl Listener,
     routes: axum::Router,
     bounds: Bounds,
     shutdown: Shutdown,
@@ -72,7 +74,7 @@ struct Server {
 
 impl Server {
     /// Returns when it is time to stop; the listener is closed then.
-    async fn accept(&self, listener: TcpListener) {
+    async fn accept(&self, listener: impl Listener) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
             let next = self.shutdown.until(next(&listener, &room)).await;
@@ -87,7 +89,7 @@ impl Server {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
+    fn spawn(&self, stream: Box<dyn Wire>, permit: OwnedSemaphorePermit) {
         let server = self.clone();
         let connection = async move {
             server.connection(stream).await;
@@ -96,7 +98,7 @@ impl Server {
         self.tasks.spawn(connection);
     }
 
-    async fn connection(self, stream: TcpStream) {
+    async fn connection(self, stream: Box<dyn Wire>) {
         let mut builder = http2::Builder::new(Executor(self.tasks.clone()));
         builder
             .timer(TokioTimer::new())
@@ -110,7 +112,8 @@ impl Server {
 
         let age = match self.bounds.max_age {
             Duration::ZERO => NEVER,
-            age => age,
+            // Connections that were made together end one by one.
+            age => age.mul_f64(rand::random_range(0.9..1.1)),
         };
         let end = tokio::select! {
             ended = &mut connection => return log(ended),
@@ -135,14 +138,12 @@ impl Server {
 }
 
 async fn next(
-    listener: &TcpListener,
+    listener: &impl Listener,
     room: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(Box<dyn Wire>, OwnedSemaphorePermit)> {
     let permit = room.clone().acquire_owned().await;
     let permit = permit.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, permit))
+    Ok((Listener::accept(listener).await?, permit))
 }
 
 fn log(ended: hyper::Result<()>) {

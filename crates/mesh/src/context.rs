@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::principal::Principal;
+use crate::{clock, principal::Principal};
 
 /// For whom, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl CallContext {
 
     /// The same, ending after `budget` at the latest.
     pub fn within(mut self, budget: Duration) -> Self {
-        let then = Instant::now().checked_add(budget);
+        let then = clock::now().checked_add(budget);
         self.deadline = [self.deadline, then].into_iter().flatten().min();
         self
     }
@@ -52,7 +52,7 @@ impl CallContext {
 
     /// What is left of the time, zero if it is over; `None` without a deadline.
     pub fn remaining(&self) -> Option<Duration> {
-        let left = |d: Instant| d.saturating_duration_since(Instant::now());
+        let left = |d: Instant| d.saturating_duration_since(clock::now());
         self.deadline.map(left)
     }
 

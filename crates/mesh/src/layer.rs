@@ -1,12 +1,7 @@
 //! What every call meets on its way in, in the same order over a network and in-process: trace,
 //! token, admission, principal, deadline, context.
 
-use std::{
-    collections::HashMap,
-    panic::AssertUnwindSafe,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -24,6 +19,7 @@ use tracing::Instrument;
 use crate::{
     CallContext, Error, Principal, Result, Secret,
     call::{CallBody, Deadline, Record},
+    clock,
     context::with_context,
     deadline, methods, principal, telemetry,
 };
@@ -107,7 +103,7 @@ impl Rules {
         };
         let budget = [ours, asked].into_iter().flatten().min()?;
         // A budget past the end of time is none.
-        let at = Instant::now().checked_add(budget)?;
+        let at = clock::now().checked_add(budget)?;
         Some(Deadline { at, budget })
     }
 }

@@ -4,7 +4,7 @@ use std::{future::Future, time::Duration};
 
 use backon::{ExponentialBuilder, Retryable};
 
-use crate::{CallContext, Result};
+use crate::{CallContext, Result, clock};
 
 /// How often and how long.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ where
 {
     let left = CallContext::current().and_then(|context| context.remaining());
     let total = left.map_or(policy.max_total, |left| left.min(policy.max_total));
-    let start = std::time::Instant::now();
+    let start = clock::now();
     let backoff = ExponentialBuilder::default()
         .with_jitter()
         .with_min_delay(policy.first_delay)
@@ -55,7 +55,7 @@ where
                 .max(asked)
                 .min(policy.max_delay.max(policy.first_delay));
             // A pause that would outlast the time is not begun.
-            (start.elapsed() + pause < total).then_some(pause)
+            (clock::now() - start + pause < total).then_some(pause)
         })
         .notify(|error, pause| {
             tracing::debug!(code = %error.code(), reason = error.reason(), ?pause, "trying again");

@@ -5,12 +5,12 @@ use std::{collections::HashMap, convert::Infallible, net::SocketAddr, sync::Arc,
 use axum::response::IntoResponse;
 use http::Request;
 use serde::{Deserialize, Serialize};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::sync::Semaphore;
 use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::Service;
 
 use crate::{
-    ConfigError, Error, Health, Result, Secret, Shutdown,
+    ConfigError, Error, Health, Listener, Result, Secret, Shutdown,
     connection::{self, Bounds},
     layer::{self, Rules},
     limit, methods,
@@ -30,8 +30,8 @@ pub struct ServerConfig {
     pub unary_deadline_seconds: u64,
     /// How long calls under way may go on after a shutdown began, in seconds. 10.
     pub shutdown_grace_seconds: u64,
-    /// When a connection is asked to reconnect, in seconds, so that load spreads over new
-    /// replicas; 0 is never. 600.
+    /// When a connection is asked to reconnect, in seconds, give or take a tenth, so that load
+    /// spreads over new replicas; 0 is never. 600.
     pub max_connection_age_seconds: u64,
     /// The most calls at once, streams included; more are refused with RESOURCE_EXHAUSTED. 1024.
     pub max_calls: usize,
@@ -193,12 +193,9 @@ impl MeshServer {
     /// Serves until `shutdown`, then lets calls under way finish for `shutdown_grace_seconds`,
     /// then cuts them off; returns a second later at the latest. Health turns NOT_SERVING when the
     /// shutdown begins, and its watches end; a service ends its own streams on the same token.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> Result<()> {
+    pub async fn serve(self, listener: impl Listener, shutdown: Shutdown) -> Result<()> {
         let config = &self.config;
-        let bounds = Bounds {
-            max_age: Duration::from_secs(config.max_connection_age_seconds),
-            grace: Duration::from_secs(config.shutdown_grace_seconds),
-        };
+        let bounds = bounds(config);
         let (service, health) = (self.service, self.health());
         let address = listener.local_addr().map_err(Error::internal)?;
         // What is true counts, not what was configured.
@@ -219,5 +216,24 @@ impl MeshServer {
         tokio::join!(ending, serving);
         tracing::info!(service, %address, "stopped");
         Ok(())
+    }
+}
+
+/// Serves the routes of a service that runs in this process, until `shutdown`, as
+/// [`MeshServer::serve`] serves its own.
+pub async fn serve_routes(
+    routes: Routes,
+    listener: impl Listener,
+    config: &ServerConfig,
+    shutdown: Shutdown,
+) {
+    let router = routes.into_axum_router();
+    connection::serve(listener, router, bounds(config), shutdown).await;
+}
+
+fn bounds(config: &ServerConfig) -> Bounds {
+    Bounds {
+        max_age: Duration::from_secs(config.max_connection_age_seconds),
+        grace: Duration::from_secs(config.shutdown_grace_seconds),
     }
 }

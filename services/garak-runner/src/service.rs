@@ -7,6 +7,7 @@ use aegis_mesh::{
     listen, sized, spawn,
 };
 use aegis_proto::internal::runner::v1::runner_service_server::RunnerServiceServer;
+use futures_util::FutureExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -16,7 +17,7 @@ use crate::{
     config::Config,
     domain::{allowance::Allowance, secret::Credential},
     grpc::{ArtifactClient, RunnerApi, SourceClient, TaskClient},
-    process::{WarmConfig, WarmProcess, find_python},
+    process::{StandIn, WarmConfig, WarmProcess, find_python},
     work::{Runner, RunnerParts, Scratch, lease_loop, prepare},
 };
 
@@ -32,6 +33,7 @@ pub struct Deps {
     artifacts: MeshChannel,
     environment: BTreeMap<String, String>,
     once: bool,
+    stand_in: Option<StandIn>,
 }
 
 /// What the command line of a runner takes besides every service's.
@@ -50,7 +52,14 @@ impl Deps {
             artifacts: artifact,
             environment: aegis_mesh::service::environment().collect(),
             once: false,
+            stand_in: None,
         }
+    }
+
+    /// Has no Python, and this instead: for simulations.
+    pub fn with_stand_in(mut self, stand_in: StandIn) -> Self {
+        self.stand_in = Some(stand_in);
+        self
     }
 
     /// Each slot ends after one task, or when a poll brings none; then the runner ends, too.
@@ -149,7 +158,16 @@ fn assemble(
 ) -> Result<(MeshServer, TaskHandle<()>)> {
     let scratch = Scratch::open(&config.data_dir)?;
     let stop_warm = CancellationToken::new();
-    let (warm, supervisor) = WarmProcess::new(warm_config(&config)?, stop_warm.clone());
+    let (warm, supervisor) = match deps.stand_in {
+        Some(act) => {
+            let (warm, supervisor) = WarmProcess::standing_in(act, stop_warm.clone());
+            (warm, supervisor.boxed())
+        }
+        None => {
+            let (warm, supervisor) = WarmProcess::new(warm_config(&config)?, stop_warm.clone());
+            (warm, supervisor.boxed())
+        }
+    };
     let allowance = config.allowance();
     let server_config = config.server.clone();
     let runner = Arc::new(Runner::new(RunnerParts {

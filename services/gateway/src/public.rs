@@ -63,6 +63,14 @@ impl Upstream {
         if error.code() != Code::Unavailable || error.retry_delay().is_some() {
             return error;
         }
+        let error = match error.reason() {
+            // Their text names an address, which is the mesh's own affair.
+            "UNREACHABLE" | "NAME_UNRESOLVED" => {
+                let text = format!("{} cannot be reached", self.name());
+                Error::new(Code::Unavailable, "UNREACHABLE", text)
+            }
+            _ => error,
+        };
         error
             .with("service", self.name())
             .retry_after(COME_BACK)

@@ -123,8 +123,14 @@ async fn a_lease_gets_its_times_from_policy() {
     };
     assert_eq!(probe.target_patience, seconds(44));
     let polled = mesh.seen().polls[0].clone();
-    assert_eq!((polled.ttl, polled.wait), (seconds(33), seconds(30)));
     assert_eq!(polled.max_running_scans, 7);
+    // A quarter of the lease: it counts from the question.
+    let wait = std::time::Duration::try_from(polled.wait.unwrap()).unwrap();
+    assert_eq!(
+        (polled.ttl, wait.as_millis()),
+        (seconds(33), 8_250),
+        "an hour was asked for"
+    );
     assert_eq!((polled.request_id.as_str(), polled.slots), (ID, 2));
     let none = local(mesh.tasks().lease_task(poll()))
         .await

@@ -41,6 +41,8 @@ type Codec = ProstCodec<String, String>;
 /// What the tests see of the service.
 #[derive(Clone, Default)]
 pub struct TestService {
+    /// Calls that came, streams among them.
+    pub calls: Arc<AtomicUsize>,
     /// Handlers of `Hang` that are running.
     pub hanging: Arc<AtomicUsize>,
     /// Where `Relay` goes, to `Metadata` there.
@@ -151,6 +153,7 @@ impl Service<http::Request<Body>> for TestService {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let service = self.clone();
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let path = request.uri().path().to_owned();
         let mut grpc = tonic::server::Grpc::new(Codec::default())
             .apply_max_message_size_config(self.decode, self.encode);

@@ -25,6 +25,11 @@ impl Fence {
         }
     }
 
+    /// When the question was sent that was answered well last.
+    pub fn asked(&self) -> Instant {
+        self.asked
+    }
+
     /// From then on nothing may be done for the task any more: three quarters of the lease.
     pub fn closes_at(&self) -> Instant {
         self.asked + self.ttl * 3 / 4

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use aegis_mesh::{Error, MeshChannel, Result};
+use aegis_mesh::{Error, MeshChannel, Result, clock};
 use aegis_proto::internal::task::v1::{self as pb, task_service_client::TaskServiceClient};
 
 use super::{
@@ -118,7 +118,7 @@ impl TaskClient {
 
     /// Asks for a task; the answer may be held until there is one.
     pub(crate) async fn lease(&self, poll: &Poll) -> Result<Option<Leased>> {
-        let asked = Instant::now();
+        let asked = clock::now();
         let request = pb::LeaseTaskRequest {
             runner_id: poll.runner_id.clone(),
             request_id: poll.request_id.clone(),

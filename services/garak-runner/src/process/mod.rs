@@ -5,10 +5,13 @@ mod interpreter;
 mod life;
 mod package;
 pub mod protocol;
+mod stand_in;
 mod table;
 mod warm;
 mod watch;
 
 pub use interpreter::find_python;
+pub use protocol::JobRequest;
+pub use stand_in::StandIn;
 pub use warm::{Job, JobEvent, WarmConfig, WarmProcess, WarmState};
 pub use watch::Watcher;

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// Commands that wait for the warm process.
-const COMMANDS: usize = 64;
+pub(super) const COMMANDS: usize = 64;
 /// Events of one job that wait for its reader.
 pub(super) const EVENTS: usize = 256;
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
@@ -87,8 +87,8 @@ pub enum JobEvent {
 /// A handle to the warm process; cheap to clone.
 #[derive(Clone)]
 pub struct WarmProcess {
-    commands: mpsc::Sender<Command>,
-    state: watch::Receiver<WarmState>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) state: watch::Receiver<WarmState>,
 }
 
 impl WarmProcess {

@@ -13,7 +13,7 @@ use crate::{
 pub(crate) async fn finish(tasks: &TaskClient, mut keeper: Keeper, ending: &Ending) {
     let fence = keeper.last_words().await;
     let progress = keeper.last_progress();
-    let patience = fence.saturating_duration_since(std::time::Instant::now());
+    let patience = fence.saturating_duration_since(aegis_mesh::clock::now());
     let told = retrying(patience, || tasks.finish(keeper.lease(), ending, progress));
     match timeout_at(fence.into(), told).await {
         Ok(Ok(())) => {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aegis_mesh::{TaskHandle, spawn};
+use aegis_mesh::{TaskHandle, clock, spawn};
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, sleep_until, timeout_at},
@@ -122,10 +122,11 @@ impl Keeper {
     pub(crate) async fn last_words(&mut self) -> Instant {
         self.heartbeat = None;
         let shared = &self.shared;
-        if !shared.news().outbox.is_empty() && !shared.is_lost() {
-            // What cannot be told now is lost with the run's progress; its results are not.
-            let _ = timeout_at(shared.closes_at().into(), shared.report()).await;
-        }
+        // What cannot be told in half of the time is lost with the run's progress; its results are
+        // not, which the other half is for.
+        let now = clock::now();
+        let left = shared.closes_at().saturating_duration_since(now);
+        let _ = timeout_at((now + left / 2).into(), shared.tell_all()).await;
         shared.closes_at()
     }
 }
@@ -159,7 +160,7 @@ impl Shared {
             let news = self.news();
             (news.progress, news.outbox.waiting(EVENTS_PER_REPORT))
         };
-        let asked = Instant::now();
+        let asked = clock::now();
         match self.client.report(&self.lease, progress, events).await {
             Ok(renewal) => {
                 let mut news = self.news();
@@ -180,6 +181,15 @@ impl Shared {
         }
     }
 
+    /// Reports until nothing waits any more.
+    async fn tell_all(&self) {
+        while !self.news().outbox.is_empty() && !self.is_lost() {
+            if !self.report().await {
+                sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+
     fn fence_closed(&self) {
         tracing::warn!("the lease was not renewed in time; the run stops itself");
         self.set(Hold::Lost);
@@ -194,7 +204,8 @@ impl Shared {
 
 /// Reports every third of the lease, sooner when there is news, until the lease is lost.
 async fn beat(shared: Arc<Shared>) {
-    let mut last = Instant::now();
+    // The lease counts from its question, which may have been long on its way.
+    let mut last = shared.news().fence.asked();
     let mut answered = true;
     while !shared.is_lost() {
         let (closes_at, every) = {
@@ -207,7 +218,7 @@ async fn beat(shared: Arc<Shared>) {
             () = news_after(&shared, last), if answered => {}
             () = sleep_until(closes_at.into()) => {}
         }
-        last = Instant::now();
+        last = clock::now();
         // Also when each report is refused quickly: only a good answer moves the fence.
         if last >= closes_at {
             return shared.fence_closed();
@@ -227,10 +238,10 @@ async fn news_after(shared: &Shared, last: Instant) {
 /// Waits for a stop, which a heartbeat would bring only up to 20 s later.
 async fn listen(shared: Arc<Shared>) {
     loop {
-        let asked = Instant::now();
+        let asked = clock::now();
         match shared.client.await_directive(&shared.lease).await {
             // Answered at once: a server that does not hold the poll must not be asked in a circle.
-            Ok(Directive::Continue) if asked.elapsed() < AFTER_FAILURE => {
+            Ok(Directive::Continue) if clock::now() - asked < AFTER_FAILURE => {
                 sleep(AFTER_FAILURE).await
             }
             Ok(Directive::Continue) => {}

@@ -1,11 +1,8 @@
 //! One slot: ask for a task, run it, ask again.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
-use aegis_mesh::{Code, Error};
+use aegis_mesh::{Code, Error, clock};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
@@ -85,7 +82,7 @@ async fn next(runner: &Runner, asking: &mut Asking) -> Option<Leased> {
         let _ = runner.warm().ready().await;
         // Nor would one for which there is no room be anything else.
         runner.room().await;
-        let asked = Instant::now();
+        let asked = clock::now();
         let answer = runner.tasks().lease(&poll(runner, asking.id(), HOLD)).await;
         if answer.is_ok() {
             asking.is_answered();
@@ -95,7 +92,7 @@ async fn next(runner: &Runner, asking: &mut Asking) -> Option<Leased> {
             Ok(None) if runner.is_for_once() => return None,
             Ok(None) => {
                 pause = FIRST_PAUSE;
-                if asked.elapsed() < NOT_HELD {
+                if clock::now() - asked < NOT_HELD {
                     sleep(NOT_HELD).await;
                 }
             }

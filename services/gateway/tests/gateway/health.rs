@@ -82,7 +82,7 @@ async fn a_service_that_is_down_is_unavailable() {
         "addresses stay inside: {refused}"
     );
     let body: Value = world.get("/readyz").await.json().await.unwrap();
-    assert_eq!(body["services"]["catalog"], "CONNECTION_LOST");
+    assert_eq!(body["services"]["catalog"], "UNREACHABLE");
     // The others still answer.
     assert_eq!(world.get("/v1/plugins/probes").await.status(), 200);
 }

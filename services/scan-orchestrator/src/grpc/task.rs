@@ -74,6 +74,15 @@ impl TaskPolicy {
     }
 }
 
+impl TaskPolicy {
+    /// How long a poll for work is held: a runner counts its lease from the question, and stops at
+    /// three quarters of it. One that waited for longer than that would be over when it is granted.
+    fn longest_poll(&self) -> Duration {
+        let lease = Duration::try_from(self.lease).unwrap_or_default();
+        MAX_WAIT.min(lease / 4)
+    }
+}
+
 fn seconds(seconds: u64) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
@@ -131,7 +140,7 @@ impl TaskService for TaskApi {
         let mut violations = Violations::new();
         check_poll(&request, &mut violations);
         violations.into_result()?;
-        let (wait, budget) = bounded_wait(request.wait);
+        let (wait, budget) = bounded_wait(request.wait, self.policy.longest_poll());
         let mut upstream = Request::new(queue::LeaseTaskRequest {
             runner_id: request.runner_id,
             request_id: request.request_id,
@@ -195,7 +204,7 @@ impl TaskService for TaskApi {
         let mut violations = Violations::new();
         check::lease(request.lease.as_ref(), &mut violations);
         violations.into_result()?;
-        let (wait, budget) = bounded_wait(request.wait);
+        let (wait, budget) = bounded_wait(request.wait, MAX_WAIT);
         let mut upstream = Request::new(queue::AwaitDirectiveRequest {
             lease: request.lease,
             wait: Some(wait),
@@ -295,10 +304,13 @@ fn check_poll(request: &pb::LeaseTaskRequest, violations: &mut Violations) {
     }
 }
 
-/// The wait that is passed on, at most 30 s, and how long the call may take.
-fn bounded_wait(wait: Option<prost_types::Duration>) -> (prost_types::Duration, Duration) {
+/// The wait that is passed on, at most `longest`, and how long the call may take.
+fn bounded_wait(
+    wait: Option<prost_types::Duration>,
+    longest: Duration,
+) -> (prost_types::Duration, Duration) {
     let asked = Duration::try_from(wait.unwrap_or_default()).unwrap_or_default();
-    let wait = asked.min(MAX_WAIT);
+    let wait = asked.min(longest);
     let message = prost_types::Duration {
         // At most 30.
         seconds: wait.as_secs() as i64,
