@@ -83,7 +83,9 @@ impl Store {
         tx.wake_scan(call.lease.scan);
         let committed_source_sequence = row.try_get("", "last_source_sequence")?;
         let directive = directive_of(&row)?;
+        aegis_mesh::failpoint!(REPORT_WRITTEN);
         tx.commit().await?;
+        aegis_mesh::failpoint!(REPORTED);
         Ok(Reported {
             directive,
             committed_source_sequence,

@@ -67,12 +67,14 @@ pub(crate) async fn run(
             () = tokio::time::sleep(work.timeout) => Interrupt::TimedOut,
         }
     };
+    aegis_mesh::failpoint!(TASK_TAKEN);
     let child = runner.warm().run(request).await;
     let grace = runner.config().kill_grace();
     let result = match follow(child, grace, interrupt, |event| tell(keeper, entry, event)).await? {
         Ok(result) => result,
         Err(ending) => return Ok(ending),
     };
+    aegis_mesh::failpoint!(GARAK_ENDED);
     tokio::select! {
         ending = hand_in(runner, keeper, scratch.path(), &result) => ending,
         interrupt = runner.interrupt(keeper) => Err(interrupt),
@@ -195,6 +197,7 @@ async fn hand_in(
             ),
         }
     }
+    aegis_mesh::failpoint!(UPLOADED);
     Ok(Ending::done(artifacts))
 }
 
