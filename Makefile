@@ -43,6 +43,7 @@ bench-large: build $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done $
 
 build: $(TOOLS)/machine.done ## The release binaries
 	cargo build --release --locked -p aegis-cli
+	@! grep -q AEGIS_FAILPOINT target/release/aegis || { echo "the release binary has failpoints" >&2; exit 1; }
 
 lint: lint-rust lint-proto lint-python
 

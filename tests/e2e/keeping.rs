@@ -1,21 +1,20 @@
 //! The store kept in order: what a deleted scan leaves, seen in the database and among the files.
 
 use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output},
     time::Duration,
 };
 
 use aegis_tests::{
     client::Client,
+    data::{balanced, objects},
     mesh::aegis_up,
     process::{Process, binary},
 };
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Failed, Trial};
 use nix::sys::signal::Signal;
-use sea_orm::{ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, Statement};
 use serde_json::Value;
 
 use crate::support::{spec, target, text};
@@ -46,55 +45,6 @@ fn aegis(base: &str, args: &[&str]) -> Result<Output> {
 fn details(run: &Value) -> Vec<String> {
     let lines = run["details"].as_array().into_iter().flatten();
     lines.map(text).collect()
-}
-
-/// Keys of the objects in a directory.
-fn objects(root: &Path) -> Result<BTreeSet<String>> {
-    let mut keys = BTreeSet::new();
-    let mut folders = vec![PathBuf::from(root)];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                keys.insert(path.strip_prefix(root)?.display().to_string());
-            }
-        }
-    }
-    Ok(keys)
-}
-
-async fn column(database: &DatabaseConnection, sql: &str) -> Result<Vec<String>> {
-    let statement = Statement::from_string(DatabaseBackend::Sqlite, sql);
-    let rows = database.query_all_raw(statement).await?;
-    let texts = rows.iter().map(|row| row.try_get_by_index(0));
-    Ok(texts.collect::<Result<_, _>>()?)
-}
-
-/// Every object has its row, and every row its object.
-async fn balanced(data: &Path) -> Result<BTreeSet<String>> {
-    let file = data.join("data/catalog/catalog.db");
-    ensure!(file.try_exists()?, "{} is not there", file.display());
-    let database = Database::connect(format!("sqlite:{}?mode=ro", file.display())).await?;
-    let rows = column(
-        &database,
-        "SELECT object_key FROM artifacts WHERE state = 'COMMITTED'",
-    );
-    let rows: BTreeSet<String> = rows.await?.into_iter().collect();
-    let others = "SELECT object_key FROM artifacts WHERE state <> 'COMMITTED'
-        UNION ALL SELECT object_key FROM garbage";
-    let others = column(&database, others).await?;
-    ensure!(others.is_empty(), "{others:?}");
-    database.close().await?;
-    let found = objects(&data.join("data/artifact/objects"))?;
-    let base = |key: &String| key.strip_suffix(".index").unwrap_or(key).to_owned();
-    let with_row: BTreeSet<String> = found.iter().map(base).collect();
-    ensure!(
-        with_row == rows,
-        "{with_row:?} are there, {rows:?} should be"
-    );
-    Ok(rows)
 }
 
 fn purged() -> Result<()> {

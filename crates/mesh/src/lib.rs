@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 pub mod dependency;
 pub mod error;
+pub mod failpoint;
 pub mod health;
 pub mod json;
 pub mod network;

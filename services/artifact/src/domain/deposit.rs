@@ -38,6 +38,7 @@ pub async fn deposit(
     sealed: &mut Sealed,
 ) -> Result<()> {
     store_bytes(store, artifact, sealed).await?;
+    aegis_mesh::failpoint!(VERIFIED);
     registry
         .complete(lease, artifact.id, &sealed.checksum, sealed.tally.as_ref())
         .await
@@ -56,6 +57,7 @@ pub async fn store_bytes(
     keep(store, &artifact.key.index(), &mut sealed.index, None).await?;
     let known = Some(&sealed.checksum);
     keep(store, &artifact.key, &mut sealed.content, known).await?;
+    aegis_mesh::failpoint!(STORED);
     if store.stat(&artifact.key).await? != Some(sealed.checksum.size) {
         return Err(fault::corrupt(
             artifact,

@@ -83,7 +83,9 @@ impl Objects {
         if has_index(key) {
             self.store.delete(&key.index()).await?;
         }
-        self.store.delete(key).await
+        self.store.delete(key).await?;
+        aegis_mesh::failpoint!(OBJECT_DELETED);
+        Ok(())
     }
 
     /// Up to `limit` objects of a project after this one.

@@ -134,6 +134,7 @@ fn put(root: &Path, target: &Path, file: &Path) -> io::Result<()> {
     source.set_permissions(Permissions::from_mode(0o600))?;
     source.sync_all()?;
     let made = missing_dirs(root, folder)?;
+    aegis_mesh::failpoint!(BEFORE_NAME);
     // Its folder may go in between, with the last other object that was in it.
     let mut tries = 0;
     while let Err(error) = private_dirs(folder).and_then(|()| name(file, &source, target)) {
@@ -142,6 +143,7 @@ fn put(root: &Path, target: &Path, file: &Path) -> io::Result<()> {
             return Err(error);
         }
     }
+    aegis_mesh::failpoint!(NAMED);
     sync_dir(folder)?;
     // A new folder's name lies in the folder above it.
     for folder in made {

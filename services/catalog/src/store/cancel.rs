@@ -50,7 +50,10 @@ impl Store {
         scans::save(&mut tx, &mut scan, now, log).await?;
         // A report may be waiting now, and the lane may have got room in its index.
         tx.wake_queue();
-        tx.commit().await
+        aegis_mesh::failpoint!(CANCEL_WRITTEN);
+        tx.commit().await?;
+        aegis_mesh::failpoint!(CANCELLED);
+        Ok(())
     }
 }
 

@@ -122,7 +122,9 @@ impl Store {
         settle::settle(&tx, &mut scan, TaskKind::Probe, now, &mut log).await?;
         scans::save(&mut tx, &mut scan, now, log).await?;
         tx.wake_queue();
+        aegis_mesh::failpoint!(CREATE_WRITTEN);
         tx.commit().await?;
+        aegis_mesh::failpoint!(CREATED);
         Ok(Some(id))
     }
 

@@ -82,7 +82,9 @@ impl Store {
         };
         let verdict = ending.judge(RunEnd::Expired, policy);
         ending.conclude(&mut tx, verdict, None, None).await?;
+        aegis_mesh::failpoint!(EXPIRY_WRITTEN);
         tx.commit().await?;
+        aegis_mesh::failpoint!(EXPIRED);
         Ok(true)
     }
 }

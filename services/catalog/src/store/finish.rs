@@ -92,7 +92,10 @@ impl Store {
             }
             _ => not_done(&mut tx, ending, outcome, outcome, policy).await?,
         }
-        tx.commit().await
+        aegis_mesh::failpoint!(FINISH_WRITTEN);
+        tx.commit().await?;
+        aegis_mesh::failpoint!(FINISHED);
+        Ok(())
     }
 }
 

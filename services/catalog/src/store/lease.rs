@@ -175,7 +175,9 @@ impl Store {
         let Some(granted) = granted else {
             return Ok(Attempt::Lost);
         };
+        aegis_mesh::failpoint!(LEASE_WRITTEN);
         tx.commit().await?;
+        aegis_mesh::failpoint!(LEASED);
         Ok(Attempt::Granted(Box::new(Leased::Task(granted))))
     }
 

@@ -99,7 +99,9 @@ impl Store {
         let committed_source_sequence = row.try_get("", "last_source_sequence")?;
         let directive = directive_of(&row)?;
         let target_is_back: Option<i32> = row.try_get("", "target_is_back")?;
+        aegis_mesh::failpoint!(REPORT_WRITTEN);
         tx.commit().await?;
+        aegis_mesh::failpoint!(REPORTED);
         if target_is_back == Some(1) {
             self.open_lane(project, &call.lease).await?;
         }

@@ -53,7 +53,10 @@ impl Store {
         scan.move_to(ScanState::Pending, "RETRY", now, &mut log);
         scans::save(&mut tx, &mut scan, now, log).await?;
         tx.wake_queue();
-        tx.commit().await
+        aegis_mesh::failpoint!(RETRY_WRITTEN);
+        tx.commit().await?;
+        aegis_mesh::failpoint!(RETRIED);
+        Ok(())
     }
 }
 

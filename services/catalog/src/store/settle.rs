@@ -52,6 +52,7 @@ const REPORT_MAX_FAILURES: i32 = 3;
 
 /// Queues the task that makes this revision: a new one, or the one that failed before.
 pub(crate) async fn queue_report(tx: &Tx, scan: &mut Scan, revision: i32, now: i64) -> Result<()> {
+    aegis_mesh::failpoint!(SETTLING);
     ledger::queue_report(scan, revision);
     let before = task::Entity::find()
         .filter(task::Column::ProjectId.eq(scan.project.as_str()))

@@ -1,6 +1,10 @@
 //! A fresh database, and short words for what a case does to it.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use aegis_catalog::{
     domain::{
@@ -33,6 +37,7 @@ pub(crate) struct World {
     pub(crate) store: Store,
     pub(crate) project: ProjectId,
     pub(crate) location: Location,
+    retention: Retention,
     raw: DatabaseConnection,
     _home: Home,
 }
@@ -45,10 +50,16 @@ enum Home {
 
 impl World {
     pub(crate) async fn sqlite() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::sqlite_in(&std::env::temp_dir(), retention()).await
+    }
+
+    /// In a folder of its own below this one.
+    pub(crate) async fn sqlite_in(above: &Path, retention: Retention) -> Self {
+        let folder = tempfile::tempdir_in(above).unwrap();
         let file: PathBuf = folder.path().join("catalog.db");
         let url = format!("sqlite:{}", file.display());
-        Self::open(Location::File(file), &url, Home::Folder { _folder: folder }).await
+        let home = Home::Folder { _folder: folder };
+        Self::open(Location::File(file), &url, home, retention).await
     }
 
     pub(crate) async fn postgres() -> Self {
@@ -57,12 +68,13 @@ impl World {
         let home = Home::Server {
             _database: database,
         };
-        Self::open(Location::Postgres(url.clone()), &url, home).await
+        Self::open(Location::Postgres(url.clone()), &url, home, retention()).await
     }
 
-    async fn open(location: Location, url: &str, home: Home) -> Self {
-        let store = open(&location).await.unwrap();
+    async fn open(location: Location, url: &str, home: Home, retention: Retention) -> Self {
+        let store = Store::open(&options(&location), retention).await.unwrap();
         Self {
+            retention,
             store,
             project: ProjectId::default_project(),
             location,
@@ -73,7 +85,8 @@ impl World {
 
     /// Another replica on the same database.
     pub(crate) async fn replica(&self) -> Store {
-        open(&self.location).await.unwrap()
+        let opened = Store::open(&options(&self.location), self.retention).await;
+        opened.unwrap()
     }
 
     /// Rows of a statement, past all rules.
@@ -81,6 +94,11 @@ impl World {
         let backend = self.raw.get_database_backend();
         let statement = Statement::from_sql_and_values(backend, sql, values);
         self.raw.query_all_raw(statement).await.unwrap()
+    }
+
+    /// Runs statements, past all rules.
+    pub(crate) async fn run(&self, statements: &str) {
+        self.raw.execute_unprepared(statements).await.unwrap();
     }
 
     /// Which database it is.
@@ -118,8 +136,8 @@ impl World {
 
     /// All backoffs and pauses are over.
     pub(crate) async fn end_waits(&self) {
-        self.sql("UPDATE tasks SET not_before = 0", vec![]).await;
-        self.sql("UPDATE lanes SET paused_until = 0", vec![]).await;
+        self.run("UPDATE tasks SET not_before = 0; UPDATE lanes SET paused_until = 0")
+            .await;
     }
 
     pub(crate) async fn create(&self, probes: usize) -> ScanId {
@@ -235,15 +253,22 @@ impl World {
 
     /// Does all steps of this work; what it did.
     pub(crate) async fn sweep(&self, sweep: &Sweep) -> Swept {
-        self.sweep_by(sweep, 2, false).await
+        self.sweep_on(&self.store, sweep, 2, false).await.unwrap()
     }
 
     /// What all steps of this work would do.
     pub(crate) async fn would_sweep(&self, sweep: &Sweep) -> Swept {
-        self.sweep_by(sweep, 2, true).await
+        self.sweep_on(&self.store, sweep, 2, true).await.unwrap()
     }
 
-    async fn sweep_by(&self, sweep: &Sweep, limit: u32, dry_run: bool) -> Swept {
+    /// Does all steps of this work on a replica, each of so many rows, or says what they would do.
+    pub(crate) async fn sweep_on(
+        &self,
+        store: &Store,
+        sweep: &Sweep,
+        limit: u32,
+        dry_run: bool,
+    ) -> Result<Swept> {
         let mut step = Step {
             after: String::new(),
             limit,
@@ -251,14 +276,13 @@ impl World {
         };
         let mut all = Swept::default();
         loop {
-            let swept = self.store.sweep(&self.project, sweep, &step).await;
-            let swept = swept.unwrap();
+            let swept = store.sweep(&self.project, sweep, &step).await?;
             for (what, number) in &swept.counts {
                 all.count(what, *number);
             }
             all.details.extend(swept.details);
             if swept.next.is_empty() {
-                return all;
+                return Ok(all);
             }
             step.after = swept.next;
         }

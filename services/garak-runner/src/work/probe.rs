@@ -64,12 +64,14 @@ pub(crate) async fn run(
             () = tokio::time::sleep(work.timeout) => Interrupt::TimedOut,
         }
     };
+    aegis_mesh::failpoint!(TASK_TAKEN);
     let bounds = runner.config().bounds();
     let tell = |event: &JobEvent| tell(keeper, entry, event);
     let result = match follow(runner, request, bounds, interrupt, tell).await? {
         Ok(result) => result,
         Err(ending) => return Ok(ending),
     };
+    aegis_mesh::failpoint!(GARAK_ENDED);
     tokio::select! {
         ending = hand_in(runner, keeper, scratch.path(), &result) => ending,
         interrupt = runner.interrupt(keeper) => Err(interrupt),
@@ -192,6 +194,7 @@ async fn hand_in(
             ),
         }
     }
+    aegis_mesh::failpoint!(UPLOADED);
     Ok(Ending::done(artifacts))
 }
 

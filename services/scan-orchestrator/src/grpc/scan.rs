@@ -157,6 +157,7 @@ impl ScanApi {
             template: template.name,
             template_version: template.version,
         };
+        aegis_mesh::failpoint!(PLANNED);
         let answer = self.store.clone().create_scan(intent).await?;
         required(answer.into_inner().scan)
     }

@@ -15,6 +15,7 @@ pub(super) async fn collect(run: &mut Run<'_>) -> Result<()> {
     run.sweep(SweepKind::Parts).await?;
     let age = std::time::Duration::from_secs(run.config.source_seconds);
     run.sweep_older(SweepKind::Sources, age).await?;
+    aegis_mesh::failpoint!(MARKED);
     delete_marked(run).await?;
     // Of those whose last file is gone now the last row goes, too.
     if !run.dry_run {

@@ -206,6 +206,7 @@ impl Composer {
             write_report(&source, &scratch, &inputs, &digest)
         });
         let mut sealed = work.await??;
+        aegis_mesh::failpoint!(COMPOSED);
         self.deposit(lease, &staged.artifact, &mut sealed).await?;
         Ok(staged.artifact.id)
     }

@@ -219,6 +219,7 @@ impl Uploads {
         let Session {
             lease, artifact, ..
         } = session;
+        aegis_mesh::failpoint!(SEALED);
         let done = deposit(&*self.store, &*self.registry, lease, artifact, sealed).await;
         // Kept only for those who may try again.
         if !done.as_ref().is_err_and(is_worth_repeating) {
@@ -280,6 +281,7 @@ impl Uploads {
         if let Some(session) = self.known(project, lease, id)? {
             return Ok(Opened::UnderWay(session));
         }
+        aegis_mesh::failpoint!(STAGED);
         self.check_room()?;
         let bounds = Bounds {
             max_bytes: self.limits.max_bytes,

@@ -140,7 +140,9 @@ impl Store {
             let sql = statement.replace("{keys}", &places(&mut values, keys));
             forgotten += tx.execute(&sql, values).await?;
         }
+        aegis_mesh::failpoint!(FORGET_WRITTEN);
         tx.commit().await?;
+        aegis_mesh::failpoint!(FORGOTTEN);
         Ok(forgotten)
     }
 }

@@ -73,6 +73,7 @@ impl Store {
                 let mut values = vec![project.as_str().into()];
                 let mark = MARK.replace("{ids}", &places(&mut values, ids));
                 tx.execute(&mark, values).await?;
+                aegis_mesh::failpoint!(MARK_WRITTEN);
             }
             if all {
                 tx.execute(ALL_MARKED, of_scan).await?;
