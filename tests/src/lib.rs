@@ -2,5 +2,6 @@
 //! the release's own binaries, real garak, real processes; only the target is ours.
 
 pub mod client;
+pub mod cluster;
 pub mod mesh;
 pub mod process;

@@ -5,6 +5,8 @@ use sea_orm::{
     Value,
 };
 
+use super::fence;
+
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -13,7 +15,7 @@ pub(crate) enum Dialect {
 }
 
 /// A word in a statement, and what SQLite and PostgreSQL say for it.
-const WORDS: [(&str, &str, &str); 12] = [
+const WORDS: [(&str, &str, &str); 13] = [
     // The database's clock, in unix milliseconds. Not the start of the transaction: time
     // passes while a lock is waited for.
     (
@@ -21,6 +23,8 @@ const WORDS: [(&str, &str, &str); 12] = [
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
         "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
     ),
+    // The run that may write.
+    ("{fence}", fence::CONDITION, fence::CONDITION),
     // A row that is read to be changed. SQLite has one writer and needs none. NO KEY: a row
     // that refers to this one may be inserted meanwhile without a deadlock.
     ("{lock}", "", "FOR NO KEY UPDATE"),
