@@ -1,9 +1,6 @@
 //! A run: a cluster, users and faults, then quiet, then the check.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use aegis_demo_target::DemoTarget;
 use aegis_tests::cluster::{Cluster, Options};
@@ -49,14 +46,6 @@ const SETTINGS: [(&str, &str, &str); 21] = [
     ("garak-runner", "KILL_GRACE_SECONDS", "2"),
     ("garak-runner", "UPLOAD_PATIENCE_SECONDS", "60"),
 ];
-
-/// What a run came to.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) violations: Vec<Violation>,
-    /// What happened, for people.
-    pub(crate) figures: String,
-}
 
 /// A cluster in which nothing has happened yet.
 pub(crate) struct Run {
@@ -181,28 +170,4 @@ impl Run {
         }
         Ok(())
     }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.figures)?;
-        for violation in &self.violations {
-            writeln!(f, "  {violation}")?;
-        }
-        Ok(())
-    }
-}
-
-/// All of it.
-pub(crate) async fn run(plan: &Plan, binaries: &[(&'static str, &'static str)]) -> Result<Outcome> {
-    let run = Run::start(binaries).await?;
-    let figures = run
-        .happen(plan)
-        .await
-        .with_context(|| run.cluster.log_ends())?;
-    let violations = run.check().await?;
-    Ok(Outcome {
-        violations,
-        figures,
-    })
 }

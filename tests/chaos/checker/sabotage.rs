@@ -45,17 +45,20 @@ const BROKEN: [(&str, &str); 13] = [
     ),
     (
         "INSERT INTO task_runs SELECT project_id, task_id, epoch + 1, runner, token_hash,
-             started_at, ended_at, outcome, reason, sent FROM task_runs",
+             started_at, ended_at, outcome, reason, sent FROM task_runs
+         WHERE outcome = 'DONE'",
         "more than one run of a task is done",
     ),
     (
         "INSERT INTO task_runs SELECT project_id, task_id, epoch + 1, runner, token_hash,
-             started_at, ended_at, outcome, reason, sent FROM task_runs",
+             started_at, ended_at, outcome, reason, sent FROM task_runs
+         WHERE outcome = 'DONE'",
         "STALE WRITE: a run ended after",
     ),
     (
         "INSERT INTO task_runs SELECT project_id, task_id, epoch + 1, runner, token_hash,
-             started_at - 1, ended_at, outcome, reason, sent FROM task_runs",
+             started_at - 1, ended_at, outcome, reason, sent FROM task_runs
+         WHERE outcome = 'DONE'",
         "STALE WRITE: a file was announced",
     ),
     (

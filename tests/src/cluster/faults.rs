@@ -3,14 +3,14 @@
 use std::{
     fs::File,
     io::ErrorKind,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
 use aegis_mesh::spawn::blocking;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
@@ -54,6 +54,11 @@ impl Cluster {
         }
         let root = format!("/proc/{}/root", process.id());
         let filler = PathBuf::from(format!("{root}{}/filler", disk.display()));
+        let folder = PathBuf::from(format!("{root}{}", disk.display()));
+        // Right after its start it has none yet.
+        if std::fs::metadata(folder)?.dev() == std::fs::metadata(self.data.path())?.dev() {
+            return Ok(());
+        }
         let filled = fill(&filler);
         sleep(time).await;
         // One that ended took its disk with it.
@@ -106,6 +111,9 @@ impl Cluster {
     }
 }
 
+/// More than any of these disks has.
+const TOO_MUCH: u64 = 64 << 20;
+
 /// Takes all room that there is.
 fn fill(filler: &Path) -> Result<()> {
     let file = File::create(filler)?;
@@ -113,6 +121,7 @@ fn fill(filler: &Path) -> Result<()> {
     for size in [64 << 10, 4 << 10] {
         let block = vec![0_u8; size];
         loop {
+            ensure!(at < TOO_MUCH, "{} is not full", filler.display());
             match file.write_at(&block, at) {
                 Ok(written) => at += written as u64,
                 Err(error) if error.kind() == ErrorKind::StorageFull => break,
