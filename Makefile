@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test bench bench-large build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
+.PHONY: help demo test chaos bench bench-large build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,18 @@ test-python: $(TOOLS)/garak.done
 test-rust: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
 	cargo build --workspace --bins --locked
 	cargo test --workspace --locked
+
+# The run of a seed again: make chaos SEED=7. The fence is taken away by a feature that only the two
+# binaries of this test have.
+SEED ?=
+SCANS ?= 200
+FAULTS ?= 300
+chaos: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done ## Scans while everything breaks, some 15 minutes: SEED, SCANS, FAULTS
+	cargo build --workspace --bins --locked
+	cargo build --workspace --locked --bin aegis-catalog-unfenced --bin aegis-garak-runner-unfenced \
+	  --features aegis-catalog/unfenced,aegis-garak-runner/unfenced
+	AEGIS_CHAOS_SEED=$(SEED) AEGIS_CHAOS_SCANS=$(SCANS) AEGIS_CHAOS_FAULTS=$(FAULTS) \
+	  cargo test --workspace --locked --test chaos
 
 baseline: $(TOOLS)/uv.done ## Accept today's contracts as what may not be broken
 	$(BUF) build -o $(BASELINE)

@@ -9,7 +9,7 @@ use std::{
 use aegis_tests::{
     client::Client,
     data::{balanced, objects},
-    mesh::aegis_up,
+    mesh::{aegis_up, warm},
     process::{Process, binary},
 };
 use anyhow::{Context, Result, ensure};
@@ -67,17 +67,6 @@ fn purged() -> Result<()> {
     let status = process.ended(Duration::from_secs(40))?;
     ensure!(status.success(), "{}", process.log_end()?);
     Ok(())
-}
-
-/// Waits until a plugin catalogue is published.
-async fn warm(client: &Client) -> Result<()> {
-    let published = async {
-        while !client.get("/v1/plugins/buffs").await?.status.is_success() {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(Duration::from_secs(180), published).await?
 }
 
 async fn collected(base: &str, data: &Path) -> Result<()> {

@@ -60,9 +60,15 @@ impl Client {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn new(base: &str) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(120))
-            .build()?;
+        Self::with_timeout(base, Duration::from_secs(120))
+    }
+
+    /// The same, with so much patience for each answer.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn with_timeout(base: &str, timeout: Duration) -> Result<Self> {
+        let http = reqwest::Client::builder().timeout(timeout).build()?;
         Ok(Self {
             http,
             base: base.to_owned(),

@@ -2,6 +2,7 @@
 //! the release's own binaries, real garak, real processes; only the target is ours.
 
 pub mod client;
+pub mod cluster;
 pub mod data;
 pub mod mesh;
 pub mod process;

@@ -1,14 +1,13 @@
 //! A mesh of real processes, in both ways to run it.
 
 use std::{
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
-use aegis_testkit::{Postgres, S3Server, TestDatabase};
-use anyhow::{Context, Result, bail};
+use aegis_testkit::{Postgres, S3Server, TestDatabase, free_ports};
+use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
@@ -81,7 +80,10 @@ impl Mesh {
             data,
             _database: database,
         };
-        mesh.warm().await?;
+        if let Err(error) = warm(&mesh.client).await {
+            let logs: Vec<_> = mesh.processes.iter().map(Process::log_end).collect();
+            bail!("{error:#}\n{logs:#?}");
+        }
         Ok(mesh)
     }
 
@@ -105,26 +107,6 @@ impl Mesh {
             .collect()
     }
 
-    /// Waits until a plugin catalogue is published.
-    async fn warm(&self) -> Result<()> {
-        let until = Instant::now() + WARM_UP;
-        loop {
-            // Not listening yet is no answer, and no catalogue yet a refusal.
-            let answer = self.client.get("/v1/plugins/buffs").await;
-            if answer
-                .as_ref()
-                .is_ok_and(|answer| answer.status.is_success())
-            {
-                return Ok(());
-            }
-            if Instant::now() > until {
-                let logs: Vec<_> = self.processes.iter().map(Process::log_end).collect();
-                bail!("garak did not warm up: {answer:?}\n{logs:#?}");
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
     /// Stops it as an operator would, and looks that nothing is left.
     ///
     /// # Errors
@@ -142,6 +124,28 @@ impl Mesh {
             bail!("processes outlive the mesh: {left:?}");
         }
         Ok(())
+    }
+}
+
+/// Waits until a plugin catalogue is published.
+///
+/// # Errors
+/// When that takes longer than garak needs.
+pub async fn warm(client: &Client) -> Result<()> {
+    let until = Instant::now() + WARM_UP;
+    loop {
+        // Not listening yet is no answer, and no catalogue yet a refusal.
+        let answer = client.get("/v1/plugins/buffs").await;
+        if answer
+            .as_ref()
+            .is_ok_and(|answer| answer.status.is_success())
+        {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            bail!("garak did not warm up: {answer:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -170,7 +174,8 @@ fn one_process(data: &Path) -> Result<(String, Vec<Process>)> {
 }
 
 fn five_processes(data: &Path, database_url: &str) -> Result<(String, Vec<Process>)> {
-    let [gateway, orchestrator, runner, catalog, artifact] = free_addresses()?;
+    let [gateway, orchestrator, runner, catalog, artifact] =
+        free_ports()?.map(|port| format!("127.0.0.1:{port}"));
     let start = |name: &str, settings: &[(&str, &str)]| -> Result<Process> {
         let prefix = format!("AEGIS_{}__", name.to_uppercase().replace('-', "_"));
         let binary = format!("aegis-{name}");
@@ -241,29 +246,17 @@ fn five_processes(data: &Path, database_url: &str) -> Result<(String, Vec<Proces
 }
 
 /// A bucket of this mesh's own, made by the artifact service.
-fn bucket() -> String {
+pub(crate) fn bucket() -> String {
     format!("aegis-{}", uuid::Uuid::new_v4().simple())
 }
 
-/// Free ports, found all at once so that no two are the same.
-fn free_addresses() -> Result<[String; 5]> {
-    let listeners: Vec<_> = (0..5)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<std::io::Result<_>>()?;
-    let addresses: Vec<_> = listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.to_string()))
-        .collect::<Result<_>>()?;
-    addresses.try_into().ok().context("five addresses")
-}
-
 /// Where the plugin catalogue of the installation is kept from run to run.
-fn catalogue_dir() -> PathBuf {
+pub(crate) fn catalogue_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools/catalogue")
 }
 
 /// Processes whose command line or working directory names this folder.
-fn processes_of(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn processes_of(folder: &Path) -> Result<Vec<String>> {
     let name = folder.display().to_string();
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {

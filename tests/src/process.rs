@@ -66,7 +66,13 @@ impl Process {
         let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(std::fs::File::create(&log)?)
+            // One that is started again goes on with its log.
+            .stderr(
+                std::fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(&log)?,
+            )
             .spawn()
             .with_context(|| format!("starting {name}"))?;
         let name = name.to_owned();
@@ -109,6 +115,23 @@ impl Process {
     /// When the process is gone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill(Pid::from_raw(self.id()), signal).with_context(|| format!("{signal} to {}", self.name))
+    }
+
+    /// Ends it at once, as a crash would.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) -> Result<ExitStatus> {
+        self.child.kill()?;
+        Ok(self.child.wait()?)
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// When it cannot be asked for.
+    pub fn status(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// Waits for its end.

@@ -1,10 +1,13 @@
-//! Fixtures for tests: throw-away PostgreSQL and S3 servers, and a proxy that goes wrong.
+//! Fixtures for tests: throw-away PostgreSQL and S3 servers, a proxy that goes wrong, and what holds
+//! in the catalog's database after anything.
 
+pub mod books;
 mod guard;
 pub mod postgres;
 mod proxy;
 mod s3;
 
+pub use guard::free_ports;
 pub use postgres::{Postgres, TestDatabase};
 pub use proxy::{Direction, Mishap, Proxy};
 pub use s3::{Keys, S3Server, policy};

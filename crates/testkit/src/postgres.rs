@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Write},
-    net::TcpListener,
+    net::SocketAddr,
     os::unix::{
         fs::{PermissionsExt, chown},
         process::CommandExt,
@@ -22,6 +22,8 @@ use std::{
 };
 
 use nix::unistd::{User, geteuid};
+
+use crate::guard::free_ports;
 
 /// What is needed of it. A folder in PATH may have links to some of them only.
 const PROGRAMS: [&str; 5] = ["initdb", "postgres", "createdb", "dropdb", "pg_isready"];
@@ -134,7 +136,7 @@ impl Postgres {
     }
 
     fn launch(programs: PathBuf, data: &Path, then: &str, settings: &str) -> io::Result<Self> {
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let [port] = free_ports()?;
         let guard = as_nobody(Path::new("/bin/sh"))?
             .args(["-c", GUARD, "postgres-guard"])
             .arg(&programs)
@@ -169,6 +171,11 @@ impl Postgres {
             panic!("cannot make a database: {error}");
         }
         TestDatabase { server: self, name }
+    }
+
+    /// Where it listens, on loopback.
+    pub fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     /// Where the database `postgres` is, which every server has, as its superuser.
@@ -386,6 +393,8 @@ fn succeed(mut command: Command) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]

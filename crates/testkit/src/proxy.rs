@@ -1,10 +1,11 @@
 //! A TCP proxy that goes wrong on purpose.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Whose bytes are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +45,13 @@ struct State {
     plan: Mutex<Option<Plan>>,
     happened: Mutex<usize>,
     passed: Mutex<u64>,
+    /// Nothing passes before.
+    held_until: Mutex<Option<Instant>>,
+    /// Both ends of each connection, by its number.
+    open: Mutex<HashMap<usize, [TcpStream; 2]>>,
 }
 
-/// Listens on loopback and passes bytes on to one server.
+/// Listens on loopback and passes bytes on to one server, or to several in turn.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -59,21 +64,55 @@ impl Proxy {
     /// # Panics
     /// When it cannot listen.
     pub fn to(server: SocketAddr) -> Self {
+        Self::to_any(&[server])
+    }
+
+    /// Starts one that gives each connection to the next of these servers that listens; it ends
+    /// with the process.
+    ///
+    /// # Panics
+    /// When it cannot listen.
+    pub fn to_any(servers: &[SocketAddr]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = Arc::<State>::default();
         let shared = Arc::clone(&state);
+        let mut servers = servers.to_vec();
         thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for (number, client) in listener.incoming().flatten().enumerate() {
+                let in_turn = servers.clone();
+                servers.rotate_left(1);
                 let state = Arc::clone(&shared);
                 thread::spawn(move || {
-                    if let Ok(server) = TcpStream::connect(server) {
-                        both_ways(&client, &server, &state);
+                    state.wait();
+                    let connected = in_turn.iter().find_map(|one| TcpStream::connect(one).ok());
+                    if let Some(server) = connected {
+                        state.pass(number, client, server);
                     }
                 });
             }
         });
         Self { address, state }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends all connections at once; how many.
+    pub fn cut(&self) -> usize {
+        let open = lock(&self.state.open);
+        for end in open.values().flatten() {
+            // One that is closed already is cut as well.
+            drop(end.shutdown(Shutdown::Both));
+        }
+        open.len()
+    }
+
+    /// Nothing passes for so long from now on, new connections included; then all that waited.
+    pub fn hold(&self, time: Duration) {
+        *lock(&self.state.held_until) = Some(Instant::now() + time);
     }
 
     /// Its URL, without TLS.
@@ -148,6 +187,7 @@ fn pass_on(
         if direction == Direction::Request {
             *lock(&state.passed) += read as u64;
         }
+        state.wait();
         let Some((at, mishap)) = state.next(direction, bytes.len()) else {
             to.write_all(bytes)?;
             continue;
@@ -186,6 +226,31 @@ enum Ended {
 }
 
 impl State {
+    /// Waits until bytes may pass.
+    fn wait(&self) {
+        loop {
+            let held = *lock(&self.held_until);
+            match held.map(|until| until.saturating_duration_since(Instant::now())) {
+                Some(left) if !left.is_zero() => thread::sleep(left),
+                _ => return,
+            }
+        }
+    }
+
+    /// Passes on both ways until both are over.
+    fn pass(&self, number: usize, client: TcpStream, server: TcpStream) {
+        let ends = client.try_clone().and_then(|client| {
+            // Nobody is to wait for more than there is.
+            client.set_nodelay(true)?;
+            server.set_nodelay(true)?;
+            Ok([client, server.try_clone()?])
+        });
+        let Ok(ends) = ends else { return };
+        lock(&self.open).insert(number, ends);
+        both_ways(&client, &server, self);
+        lock(&self.open).remove(&number);
+    }
+
     /// Whether something happens within the next bytes, and at which.
     fn next(&self, direction: Direction, bytes: usize) -> Option<(usize, Mishap)> {
         let mut plan = lock(&self.plan);
@@ -240,5 +305,27 @@ mod tests {
         assert_eq!(proxy.happened(), 1);
         proxy.plan(Direction::Request, 0, Mishap::Answer("no"), 1);
         assert_eq!(say(&proxy, "abcdef"), "no");
+    }
+
+    #[test]
+    fn it_goes_to_servers_in_turn_and_holds_and_cuts() {
+        let dead = TcpListener::bind("127.0.0.1:0").unwrap();
+        let gone = dead.local_addr().unwrap();
+        drop(dead);
+        let proxy = Proxy::to_any(&[gone, echo()]);
+        assert_eq!(say(&proxy, "a"), "a");
+        assert_eq!(say(&proxy, "b"), "b");
+        let mut held = TcpStream::connect(proxy.address()).unwrap();
+        held.write_all(b"c").unwrap();
+        held.read_exact(&mut [0]).unwrap();
+        let time = Duration::from_millis(200);
+        let from = Instant::now();
+        proxy.hold(time);
+        held.write_all(b"d").unwrap();
+        held.read_exact(&mut [0]).unwrap();
+        assert!(from.elapsed() >= time);
+        assert!(proxy.cut() >= 1);
+        let end = held.read(&mut [0]);
+        assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     }
 }

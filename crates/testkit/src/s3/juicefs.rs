@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::{Command, Stdio};
 
-use super::{ADMIN, S3Server, get, program, wait};
+use super::{ADMIN, S3Server, program};
 use crate::guard::{Guarded, folder, free_ports};
 
 const META: &str = "sqlite3://meta.db";
@@ -45,9 +45,5 @@ pub(super) fn start() -> io::Result<S3Server> {
         ("MINIO_ROOT_PASSWORD", ADMIN.secret),
     ];
     let guard = Guarded::spawn(folder, &[], command, &credentials)?;
-    wait(&guard, || get(port, "/").contains(" 403 "))?;
-    Ok(S3Server {
-        address: ([127, 0, 0, 1], port).into(),
-        guard,
-    })
+    S3Server::new(port, guard, vec![(port, "/", " 403 ")])
 }

@@ -35,7 +35,11 @@ const ADMIN: Keys = Keys {
 pub struct S3Server {
     address: SocketAddr,
     guard: Guarded,
+    signs: Vec<Sign>,
 }
+
+/// A server is up when this port answers a GET of this path with this text in it.
+type Sign = (u16, &'static str, &'static str);
 
 impl S3Server {
     /// The SeaweedFS of this process; started by the first who asks. It knows the identities of
@@ -47,6 +51,14 @@ impl S3Server {
     pub fn seaweedfs() -> &'static Self {
         static SHARED: OnceLock<S3Server> = OnceLock::new();
         SHARED.get_or_init(|| started("SeaweedFS", seaweedfs::start(None)))
+    }
+
+    /// A SeaweedFS of its own, which may be stopped.
+    ///
+    /// # Panics
+    /// As [`Self::seaweedfs`].
+    pub fn seaweedfs_of_its_own() -> Self {
+        started("SeaweedFS", seaweedfs::start(None))
     }
 
     /// The JuiceFS gateway of this process; started by the first who asks.
@@ -65,6 +77,49 @@ impl S3Server {
     pub fn seaweedfs_with_tls(certificate_pem: &str, key_pem: &str) -> Self {
         let tls = Some((certificate_pem, key_pem));
         started("SeaweedFS with TLS", seaweedfs::start(tls))
+    }
+
+    /// What it is, once it answers.
+    fn new(port: u16, guard: Guarded, signs: Vec<Sign>) -> io::Result<Self> {
+        let server = Self {
+            address: ([127, 0, 0, 1], port).into(),
+            guard,
+            signs,
+        };
+        server.wait()?;
+        Ok(server)
+    }
+
+    /// Ends the server at once, whatever it does; its objects stay.
+    ///
+    /// # Errors
+    /// When it cannot be told so.
+    pub fn stop(&self) -> io::Result<()> {
+        self.guard.tell("stop")
+    }
+
+    /// Starts it again, where it was.
+    ///
+    /// # Errors
+    /// When it cannot be told so, or does not come up.
+    pub fn start_again(&self) -> io::Result<()> {
+        self.guard.tell("start")?;
+        self.wait()
+    }
+
+    /// Waits until all signs are there.
+    fn wait(&self) -> io::Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        for (port, path, text) in &self.signs {
+            while !get(*port, path).contains(text) {
+                if Instant::now() > deadline {
+                    let folder = self.guard.folder().display();
+                    return Err(io::Error::other(format!("{folder}: {}", self.guard.log())));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
     }
 
     /// The process that all of the server's are below.
@@ -110,19 +165,6 @@ fn program(name: &str) -> io::Result<PathBuf> {
         })
 }
 
-/// Waits until `is_ready`.
-fn wait(guard: &Guarded, mut is_ready: impl FnMut() -> bool) -> io::Result<()> {
-    let deadline = Instant::now() + READY_WITHIN;
-    while !is_ready() {
-        if Instant::now() > deadline {
-            let folder = guard.folder().display();
-            return Err(io::Error::other(format!("{folder}: {}", guard.log())));
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
-}
-
 /// The whole answer to a plain GET, empty when there is none.
 fn get(port: u16, path: &str) -> String {
     let ask = || -> io::Result<String> {
@@ -149,6 +191,8 @@ mod tests {
             let port = server.address().port();
             let answer = get(port, "/");
             assert!(answer.contains(" 403 "), "{answer}");
+            server.stop().unwrap();
+            server.start_again().unwrap();
             let folder = server.guard.folder().to_owned();
             drop(server);
             assert!(!folder.is_dir());

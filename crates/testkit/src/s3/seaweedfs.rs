@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use super::{ADMIN, Keys, S3Server, get, policy, program, wait};
+use super::{ADMIN, Keys, S3Server, policy, program};
 use crate::guard::{Guarded, folder, free_ports};
 
 /// Starts one; `tls` is a certificate and its key.
@@ -76,16 +76,10 @@ pub(super) fn start(tls: Option<(&str, &str)>) -> io::Result<S3Server> {
     // Its log is a file of its own, beside what it says.
     let temporary = folder.display().to_string();
     let guard = Guarded::spawn(folder, &sockets, command, &[("TMPDIR", &temporary)])?;
+    let refusal = if tls.is_some() { " 400 " } else { " 403 " };
     // It answers before it has a volume to write to.
-    wait(&guard, || get(master, "/dir/assign").contains("\"fid\""))?;
-    wait(&guard, || match tls {
-        None => get(s3, "/").contains(" 403 "),
-        Some(_) => get(s3, "/").contains(" 400 "),
-    })?;
-    Ok(S3Server {
-        address: ([127, 0, 0, 1], s3).into(),
-        guard,
-    })
+    let signs = vec![(master, "/dir/assign", "\"fid\""), (s3, "/", refusal)];
+    S3Server::new(s3, guard, signs)
 }
 
 fn identities() -> String {

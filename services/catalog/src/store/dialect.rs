@@ -5,6 +5,8 @@ use sea_orm::{
     Value,
 };
 
+use super::fence;
+
 /// Which database speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
@@ -21,6 +23,8 @@ const WORDS: [(&str, &str, &str); 13] = [
         "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
         "(extract(epoch FROM clock_timestamp()) * 1000)::bigint",
     ),
+    // The run that may write.
+    ("{fence}", fence::CONDITION, fence::CONDITION),
     // A row that is read to be changed. SQLite has one writer and needs none. NO KEY: a row
     // that refers to this one may be inserted meanwhile without a deadlock.
     ("{lock}", "", "FOR NO KEY UPDATE"),

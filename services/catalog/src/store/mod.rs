@@ -16,6 +16,7 @@ mod down;
 mod entity;
 mod expire;
 mod fault;
+mod fence;
 mod finish;
 mod history;
 mod hub;

@@ -24,8 +24,7 @@ const REPORT: &str = "
         target_retries = COALESCE($9, target_retries),
         waits_for = COALESCE($11, waits_for),
         last_source_sequence = CASE WHEN $10 > last_source_sequence THEN $10 ELSE last_source_sequence END
-    WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND epoch = $4
-      AND state = 'RUNNING' AND lease_token_hash = $5
+    WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND {fence}
     RETURNING kind, last_source_sequence,
         (SELECT s.cancel_requested_at FROM scans s
          WHERE s.project_id = tasks.project_id AND s.id = tasks.scan_id) AS cancel_requested_at,
@@ -43,10 +42,10 @@ const TARGET_IS_BACK: &str = "
 
 /// What the runner is to do, without renewing anything.
 const DIRECTIVE: &str = "
-    SELECT t.kind, s.cancel_requested_at FROM tasks t
-    JOIN scans s ON s.project_id = t.project_id AND s.id = t.scan_id
-    WHERE t.project_id = $1 AND t.id = $2 AND t.scan_id = $3 AND t.epoch = $4
-      AND t.state = 'RUNNING' AND t.lease_token_hash = $5";
+    SELECT kind,
+        (SELECT s.cancel_requested_at FROM scans s
+         WHERE s.project_id = tasks.project_id AND s.id = tasks.scan_id) AS cancel_requested_at
+    FROM tasks WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND {fence}";
 
 /// What a runner says while it works.
 #[derive(Debug, Clone)]

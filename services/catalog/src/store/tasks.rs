@@ -1,13 +1,13 @@
 //! Tasks under their scan's lock.
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Set};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Set};
 use sha2::{Digest, Sha256};
 
 use super::{
     entity::task,
     fault::{Fault, Result},
-    rows,
+    fence, rows,
     tx::Tx,
 };
 use crate::domain::{
@@ -15,19 +15,14 @@ use crate::domain::{
     task::{LeaseProof, Task, TaskKind, TaskState},
 };
 
-/// The fence. Epoch and token say whose run it is; no clock is asked: an expired lease that
-/// nobody has reclaimed is still held.
+/// The row of a task, if the fence lets through.
 const FENCED: &str = "
-    SELECT * FROM tasks
-    WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND epoch = $4
-      AND state = 'RUNNING' AND lease_token_hash = $5
+    SELECT * FROM tasks WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND {fence}
     {lock}";
 
 /// The same, for a write beside the task (an artifact's row): the run must not end meanwhile.
 const FENCED_SHARED: &str = "
-    SELECT * FROM tasks
-    WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND epoch = $4
-      AND state = 'RUNNING' AND lease_token_hash = $5
+    SELECT * FROM tasks WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND {fence}
     {share}";
 
 /// The row of the task whose lease this proves, locked; `None` when the lease is lost.
@@ -65,10 +60,12 @@ async fn find(
             token_hash(&proof.token).into(),
         ],
     );
-    Ok(task::Entity::find()
-        .from_raw_sql(statement)
-        .one(tx.conn())
-        .await?)
+    let found = task::Entity::find().from_raw_sql(statement);
+    let mut found = found.one(tx.conn()).await?;
+    if let Some(row) = found.as_mut().filter(|_| !fence::IS_UP) {
+        row.epoch = proof.epoch.0;
+    }
+    Ok(found)
 }
 
 /// What is stored of a lease's token.
@@ -101,11 +98,12 @@ pub(crate) async fn save(
         ended_at: Set((task.state != TaskState::Queued).then_some(now)),
         ..Default::default()
     };
+    let of_run = task::Column::Epoch.eq(task.epoch.0);
     let written = task::Entity::update_many()
         .set(changes)
         .filter(task::Column::ProjectId.eq(project.as_str()))
         .filter(task::Column::Id.eq(task.id.0))
-        .filter(task::Column::Epoch.eq(task.epoch.0))
+        .filter(Condition::all().add_option(fence::IS_UP.then_some(of_run)))
         .filter(task::Column::State.eq(from.as_str()))
         .exec(tx.conn())
         .await?;
