@@ -30,6 +30,7 @@ mod deadline;
 mod layer;
 mod limit;
 mod methods;
+mod probe;
 mod resend;
 
 pub use channel::{ClientConfig, LocalSlot, MeshChannel};

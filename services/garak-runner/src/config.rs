@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -124,6 +125,10 @@ impl Default for Config {
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.server.listen
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

@@ -67,6 +67,10 @@ impl ServiceConfig for Config {
         &self.telemetry
     }
 
+    fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
     fn validate(&self) -> Result<(), ConfigError> {
         self.orchestrator.validate("orchestrator")?;
         self.catalog.validate("catalog")?;
