@@ -10,15 +10,15 @@ start)
   access=$(secret s3_access_key)
   key=$(secret s3_secret_key)
   # Admin of this bucket alone, because artifact makes it.
-  cat >/tmp/s3.json <<JSON
+  cat >"${TMPDIR:-/tmp}/s3.json" <<JSON
 {"identities": [{"name": "artifact",
   "credentials": [{"accessKey": "$access", "secretKey": "$key"}],
   "actions": ["Admin:$AEGIS_BUCKET", "Read:$AEGIS_BUCKET", "Write:$AEGIS_BUCKET", "List:$AEGIS_BUCKET", "Tagging:$AEGIS_BUCKET"]}]}
 JSON
   # All but S3 listens on loopback. Volumes are made as they are needed.
   exec weed server -dir="$AEGIS_DATA" -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.telemetry=false \
-    -master.volumeSizeLimitMB=1024 -volume.max=0 -filer -filer.defaultReplicaPlacement=000 \
-    -s3 -s3.ip.bind=0.0.0.0 -s3.port=9000 -s3.port.iceberg=0 -s3.port.lance=0 -s3.config=/tmp/s3.json
+    -master.volumeSizeLimitMB=1024 -volume.port=9334 -volume.max=0 -filer -filer.port=9335 -filer.defaultReplicaPlacement=000 \
+    -s3 -s3.ip.bind=0.0.0.0 -s3.port=9000 -s3.port.iceberg=0 -s3.port.lance=0 -s3.config="${TMPDIR:-/tmp}/s3.json"
   ;;
 health)
   # It answers before it has a volume to write to.
