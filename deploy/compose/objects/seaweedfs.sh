@@ -2,6 +2,10 @@
 # Starts SeaweedFS as the object store, with one key that can use one bucket: objects.sh start|health
 set -eu
 
+# Images have one or the other.
+fetch() {
+  if command -v wget >/dev/null; then wget -q -O - "$1"; else curl -fsS "$1"; fi
+}
 secret() { cat "${AEGIS_SECRETS:-/run/secrets}/$1"; }
 
 case "$1" in
@@ -22,8 +26,8 @@ JSON
   ;;
 health)
   # It answers before it has a volume to write to.
-  wget -q -O - http://127.0.0.1:9333/dir/assign | grep -q '"fid"'
-  wget -q -O /dev/null http://127.0.0.1:9000/healthz
+  fetch http://127.0.0.1:9333/dir/assign | grep -q '"fid"'
+  fetch http://127.0.0.1:9000/healthz >/dev/null
   ;;
 *)
   echo "usage: objects.sh start|health" >&2
