@@ -28,9 +28,12 @@ def complaints(objects: list[Object], secrets: Path) -> list[str]:
     found = []
     gateway = next(w for w in workloads(objects) if w.service == "gateway")
     runner = next(w for w in workloads(objects) if w.service == "garak-runner")
+    orchestrator = next(w for w in workloads(objects) if w.service == "scan-orchestrator")
     token_file = variables(gateway.main)["AEGIS_GATEWAY__QUEUE_TOKEN"].split('"')[1]
     token = secret_mounts(gateway, gateway.main)[token_file]
-    slots = _slots({**image_variables("garak-runner"), **variables(runner.main)}, secrets)
+    env = {**image_variables("garak-runner"), **variables(runner.main)}
+    slots = _number("garak-runner", env, secrets, "slots")
+    scans = _number("scan-orchestrator", variables(orchestrator.main), secrets, "max_running_scans")
     for scaler in [*kind(objects, "ScaledObject").values(), *kind(objects, "ScaledJob").values()]:
         name = f"{scaler['kind']} {scaler['metadata']['name']}"
         spec = scaler["spec"]
@@ -44,8 +47,8 @@ def complaints(objects: list[Object], secrets: Path) -> list[str]:
         if shown != [{"parameter": "token", "name": token[0], "key": token[1]}]:
             found.append(f"{name} does not show the queue's token, which opens nothing else")
         least, most = spec.get("minReplicaCount"), spec.get("maxReplicaCount")
-        if least not in (0, 1) or most not in range(2, 1001):
-            found.append(f"{name} has no bounds")
+        if least not in (0, 1) or most != scans:
+            found.append(f"{name} starts {least} to {most} runners, and {scans} scans run at once")
     target = [o["spec"]["scaleTargetRef"] for o in kind(objects, "ScaledObject").values()]
     if any(t != {"apiVersion": "apps/v1", "kind": "Deployment", "name": "garak-runner"} for t in target):
         found.append("ScaledObject scales something else than the runners")
@@ -53,13 +56,13 @@ def complaints(objects: list[Object], secrets: Path) -> list[str]:
     return found
 
 
-def _slots(env: Mapping[str, str], secrets: Path) -> int | None:
-    """Tasks that a runner runs at once; None when it does not start, which is complained of elsewhere."""
+def _number(service: str, env: Mapping[str, str], secrets: Path, key: str) -> int | None:
+    """A number of a service's configuration; None when it does not start, which is complained of elsewhere."""
     try:
-        slots: int = effective("garak-runner", env, secrets).get("slots")
+        number: int = effective(service, env, secrets).get(key)
     except Refused:
         return None
-    return slots
+    return number
 
 
 def _asked(metadata: Mapping[str, str], namespace: str, slots: int | None) -> list[str]:

@@ -229,6 +229,11 @@ MUTATIONS: list[tuple[str, Change, str]] = [
     ("a number that is none", lambda o: trigger(o)["metadata"].update(valueLocation="depth"), "another number"),
     ("other slots", lambda o: set_variable(o, "garak-runner", "AEGIS_GARAK_RUNNER__SLOTS", "4"), "other slots"),
     (
+        "more runners than scans",
+        lambda o: o["ScaledObject garak-runner"]["spec"].update(maxReplicaCount=21),
+        "20 scans run at once",
+    ),
+    (
         "stopped at once",
         lambda o: o["ScaledObject garak-runner"]["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"][
             "scaleDown"

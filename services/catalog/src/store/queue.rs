@@ -11,11 +11,13 @@ const MOST: i32 = 10_000;
 
 /// $2 is the slots of a runner, $3 where counting ends. A lease gets an even share of its scan's
 /// calls over those slots (`domain::ledger::share`), so a scan has room for its free calls by that
-/// share; and no lane lets more begin than it has calls. Tasks that wait out a backoff count.
+/// share; and no lane lets more begin than it has calls, or than one when its target pushed back. Tasks
+/// that wait out a backoff count, and scans that wait until fewer others run: how many may is the
+/// caller's policy (`store::pick`).
 const DEPTH: &str = "
     SELECT
         (SELECT CAST(COALESCE(SUM(CASE WHEN tasks < room THEN tasks ELSE room END), 0) AS BIGINT) FROM (
-            SELECT l.max_in_flight - l.in_flight AS room, (
+            SELECT CASE WHEN l.backpressure_since IS NULL THEN l.max_in_flight - l.in_flight ELSE 1 END AS room, (
                 SELECT COALESCE(SUM(CASE WHEN queued < leases THEN queued ELSE leases END), 0) FROM (
                     SELECT c.queued AS queued,
                            (c.max_in_flight - c.in_flight + (c.max_in_flight + $2 - 1) / $2 - 1)
@@ -26,6 +28,7 @@ const DEPTH: &str = "
                     LIMIT $3) AS open_scans) AS tasks
             FROM lanes l
             WHERE l.project_id = $1 AND l.queued > 0 AND l.in_flight < l.max_in_flight
+              AND (l.backpressure_since IS NULL OR l.in_flight = 0)
               AND l.paused_until <= (SELECT {now})
             LIMIT $3) AS open_lanes)
         + (SELECT COUNT(*) FROM (

@@ -79,8 +79,14 @@ async fn what_nobody_may_begin_with_does_not_count(world: &World) {
     world.sql(rest, vec![]).await;
     assert_eq!(depth(world).await, (0, 0));
     world.end_waits().await;
+    // A target that pushed back is tried by one run alone.
+    let pushed_back = "UPDATE lanes SET backpressure_since = 1";
+    world.sql(pushed_back, vec![]).await;
+    assert_eq!(depth(world).await, (1, 0));
+    world.leased().await;
+    assert_eq!(depth(world).await, (0, 1));
     world.store.cancel(&world.project, id, "").await.unwrap();
-    assert_eq!(depth(world).await, (0, 0));
+    assert_eq!(depth(world).await, (0, 1), "what runs is told to stop");
 }
 
 async fn a_report_counts_while_it_waits_and_while_it_is_made(world: &World) {
