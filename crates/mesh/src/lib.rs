@@ -33,6 +33,7 @@ mod deadline;
 mod layer;
 mod limit;
 mod methods;
+mod probe;
 mod replica;
 mod resend;
 mod resolve;

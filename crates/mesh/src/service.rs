@@ -7,8 +7,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::TcpListener;
 
 use crate::{
-    ConfigError, Error, PlainVariable, Result, Shutdown, TelemetryConfig, config, shutdown, spawn,
-    telemetry,
+    ConfigError, Error, PlainVariable, Result, Shutdown, TelemetryConfig, config, probe, shutdown,
+    spawn, telemetry,
 };
 
 /// The exit code of a bad configuration (EX_USAGE of sysexits.h).
@@ -18,6 +18,9 @@ pub const EXIT_CONFIG: u8 = 64;
 pub trait ServiceConfig: DeserializeOwned + Serialize + Default {
     /// What is logged and where traces go.
     fn telemetry(&self) -> &TelemetryConfig;
+
+    /// Where it listens.
+    fn listen(&self) -> SocketAddr;
 
     /// Variables that set keys of it besides the derived ones.
     fn plain_variables() -> &'static [PlainVariable] {
@@ -38,6 +41,10 @@ pub struct ServiceArgs {
     /// Prints the effective configuration, with secrets masked, and exits.
     #[arg(long, global = true)]
     pub dump_config: bool,
+    /// Asks the service that runs with this configuration whether it serves, and exits: 0 when it
+    /// does, else 1.
+    #[arg(long, global = true, conflicts_with = "dump_config")]
+    pub health: bool,
 }
 
 #[derive(Parser)]
@@ -121,7 +128,22 @@ where
     match prepare::<T>(service, args) {
         Err(error) => complain(service, &error, EXIT_CONFIG),
         Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(config)) if args.health => ask_health(service, config.listen()),
         Ok(Some(config)) => start(service, config, run),
+    }
+}
+
+fn ask_health(service: &str, listen: SocketAddr) -> ExitCode {
+    // One call: no threads for it.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let asked = runtime
+        .map_err(Error::internal)
+        .and_then(|runtime| runtime.block_on(probe::ask(listen)));
+    match asked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(service, &error, 1),
     }
 }
 

@@ -81,6 +81,43 @@ fn the_second_signal_ends_it_at_once() {
 }
 
 #[test]
+fn health_is_asked_of_what_runs_with_the_same_configuration() {
+    let ask = |address: &str| {
+        let mut command = minimal();
+        command.env("AEGIS_MINIMAL__SERVER__LISTEN", address);
+        command.arg("--health");
+        output(command)
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = free.local_addr().expect("an address").to_string();
+    drop(free);
+    let nobody = ask(&address);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(!nobody.stderr.is_empty());
+
+    let mut serving = minimal();
+    serving.env("AEGIS_MINIMAL__SERVER__LISTEN", &address);
+    let (running, _lines) = Running::start(serving);
+    let served = ask(&address);
+    assert_eq!(served.status.code(), Some(0), "{served:?}");
+
+    let mut idle = minimal();
+    idle.env("AEGIS_MINIMAL__IDLE", "true");
+    let (_idle, mut lines) = Running::start(idle);
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("a line");
+    let refused = ask(line.trim());
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("NOT_SERVING"), "{said}");
+
+    let unknown = ask("127.0.0.1:0");
+    assert_eq!(unknown.status.code(), Some(1));
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.exit_code(), Some(0));
+}
+
+#[test]
 fn a_bad_configuration_is_64_and_says_why() {
     for (name, value, says) in [
         ("AEGIS_MINIMAL__COLOUR", "red", "`colour`"),

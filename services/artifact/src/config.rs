@@ -2,6 +2,7 @@
 
 mod minio;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -84,6 +85,10 @@ impl Default for Config {
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.server.listen
     }
 
     fn plain_variables() -> &'static [PlainVariable] {

@@ -1,6 +1,6 @@
 //! The catalog's configuration.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use aegis_mesh::{
     ConfigError, PlainVariable, Secret, ServerConfig, ServiceConfig, TelemetryConfig,
@@ -69,6 +69,10 @@ impl Default for Config {
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.server.listen
     }
 
     fn plain_variables() -> &'static [PlainVariable] {

@@ -12,6 +12,7 @@ use aegis_mesh::{
     dependency::follow, listen, sized, spawn,
 };
 use aegis_proto::{
+    admin::v1::queue_service_server::QueueServiceServer,
     internal::catalog::v1::{
         artifact_registry_service_server::ArtifactRegistryServiceServer,
         custom_probe_store_service_server::CustomProbeStoreServiceServer,
@@ -34,7 +35,7 @@ use tonic::service::Routes;
 use crate::{
     config::Config,
     grpc::{
-        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Keeping, Scans,
+        Artifacts, Catalogues, Comparisons, CustomProbes, History, Imports, Keeping, Queue, Scans,
         Statistics, Tasks, Templates,
     },
     store::{DatabaseOptions, Location, Store},
@@ -208,6 +209,9 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
     let templates = Templates {
         store: store.clone(),
     };
+    let queue = Queue {
+        store: store.clone(),
+    };
     MeshServer::builder("catalog", limits)
         .descriptors(aegis_proto::FILE_DESCRIPTOR_SET)
         .add_service(sized!(HistoryServiceServer::new(history), limits))
@@ -217,6 +221,7 @@ fn assemble(config: &Config, store: &Store, shutdown: &Shutdown) -> MeshServer {
             limits
         ))
         .add_service(sized!(StatisticsFoldServiceServer::new(statistics), limits))
+        .add_service(sized!(QueueServiceServer::new(queue), limits))
         .add_service(sized!(ScanStoreServiceServer::new(scans), limits))
         .add_service(sized!(TaskQueueServiceServer::new(tasks), limits))
         .add_service(sized!(

@@ -21,6 +21,8 @@ use tonic::Status;
 
 #[path = "grpc/comparison.rs"]
 mod comparison;
+#[path = "grpc/queue.rs"]
+mod queue;
 #[path = "grpc/start.rs"]
 mod start;
 #[path = "grpc/statistics.rs"]

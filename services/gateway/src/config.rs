@@ -14,6 +14,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// What clients must show as `authorization: Bearer`. Demanded off loopback.
     pub api_token: Option<Secret>,
+    /// What opens `GET /v1/admin/queue` and nothing else: for what decides how many runners there
+    /// are. Unset: only `api_token` does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_token: Option<Secret>,
     /// Host names, without port, that it answers to besides localhost and its address. Off loopback
     /// none means any.
     pub allowed_hosts: Vec<String>,
@@ -46,6 +50,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             api_token: None,
+            queue_token: None,
             allowed_hosts: Vec::new(),
             orchestrator: ClientConfig::at("http://127.0.0.1:7101"),
             catalog: ClientConfig::at("http://127.0.0.1:7103"),
@@ -65,6 +70,10 @@ impl Default for Config {
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.listen
     }
 
     fn validate(&self) -> Result<(), ConfigError> {
@@ -93,6 +102,12 @@ impl Config {
             .is_some_and(|token| token.expose().is_empty())
         {
             return Err(ConfigError::invalid("api_token is empty"));
+        }
+        if let (Some(api), Some(queue)) = (&self.api_token, &self.queue_token)
+            && api.expose() == queue.expose()
+        {
+            let text = "queue_token is api_token: it would open everything";
+            return Err(ConfigError::invalid(text));
         }
         let ranges = [
             (
@@ -161,6 +176,20 @@ mod tests {
                 .contains("api_token")
         );
         config.api_token = Some(Secret::new("long-enough"));
+        assert!(config.validate().is_ok());
+    }
+
+    #[test]
+    fn a_token_for_little_is_not_the_one_for_all() {
+        let token = || Some(Secret::new("long-enough"));
+        let mut config = Config {
+            api_token: token(),
+            queue_token: token(),
+            ..Config::default()
+        };
+        let refused = config.validate().unwrap_err().to_string();
+        assert!(refused.starts_with("queue_token"), "{refused}");
+        config.queue_token = Some(Secret::new("another"));
         assert!(config.validate().is_ok());
     }
 

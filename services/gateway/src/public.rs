@@ -21,8 +21,9 @@ pub const PACKAGES: [&str; 7] = [
 const COME_BACK: Duration = Duration::from_secs(1);
 
 /// Which service of the mesh answers which public service.
-const UPSTREAMS: [(&str, Upstream); 10] = [
+const UPSTREAMS: [(&str, Upstream); 11] = [
     ("aegis.admin.v1.JobService", Upstream::Orchestrator),
+    ("aegis.admin.v1.QueueService", Upstream::Catalog),
     ("aegis.plugin.v1.PluginService", Upstream::Orchestrator),
     ("aegis.probe.v1.CustomProbeService", Upstream::Orchestrator),
     ("aegis.report.v1.ImportService", Upstream::Artifact),
@@ -83,7 +84,7 @@ impl Upstream {
 pub struct Deps {
     /// To scan-orchestrator: ScanService, PluginService, TemplateService, CustomProbeService, JobService.
     pub orchestrator: MeshChannel,
-    /// To catalog: HistoryService, ComparisonService, StatisticsService.
+    /// To catalog: HistoryService, ComparisonService, StatisticsService, QueueService.
     pub catalog: MeshChannel,
     /// To artifact: ReportService, ImportService.
     pub artifact: MeshChannel,
@@ -204,6 +205,7 @@ mod tests {
             [
                 "/aegis.admin.v1.JobService/ListJobs",
                 "/aegis.admin.v1.JobService/RunJob",
+                "/aegis.admin.v1.QueueService/GetQueue",
                 "/aegis.plugin.v1.PluginService/ListBuffs",
                 "/aegis.plugin.v1.PluginService/ListDetectors",
                 "/aegis.plugin.v1.PluginService/ListGenerators",

@@ -61,7 +61,8 @@ pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Run
 
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(Error::internal)?;
-    let guard = Guard::new(address, config.api_token.clone(), &config.allowed_hosts);
+    let guard = Guard::new(address, config.api_token.clone(), &config.allowed_hosts)
+        .with_queue_token(config.queue_token.clone());
     let app = App::new(
         guard,
         transcoder,

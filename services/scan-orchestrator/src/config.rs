@@ -2,7 +2,7 @@
 
 pub(crate) mod jobs;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use aegis_mesh::{ClientConfig, ConfigError, Secret, ServerConfig, ServiceConfig, TelemetryConfig};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,10 @@ impl Default for Config {
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.server.listen
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

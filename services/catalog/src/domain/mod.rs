@@ -15,6 +15,7 @@ pub mod keeping;
 pub mod lane;
 pub mod ledger;
 pub mod policy;
+pub mod queue;
 pub mod refusal;
 pub mod scan;
 pub(crate) mod secret;

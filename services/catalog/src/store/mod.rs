@@ -31,6 +31,7 @@ mod notify;
 mod operate;
 mod pause;
 mod pick;
+mod queue;
 mod report;
 mod reports;
 mod results;

@@ -106,7 +106,7 @@ pub(crate) async fn done(world: &World, grant: &CheckGrant, found: Validation) -
 }
 
 /// A custom probe whose check waits.
-async fn create(world: &World, name: &str) {
+pub(crate) async fn create(world: &World, name: &str) {
     let sha256 = "5".repeat(64);
     source(world, &sha256).await;
     let new = NewCustomProbe {

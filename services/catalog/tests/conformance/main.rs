@@ -26,6 +26,7 @@ mod located;
 mod many;
 mod pages;
 mod pause;
+mod queue;
 mod random;
 mod report;
 mod retry;

@@ -5,6 +5,7 @@ mod machine;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
@@ -107,6 +108,10 @@ impl Default for Config {
 impl ServiceConfig for Config {
     fn telemetry(&self) -> &TelemetryConfig {
         &self.telemetry
+    }
+
+    fn listen(&self) -> SocketAddr {
+        self.server.listen
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

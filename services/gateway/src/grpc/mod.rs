@@ -5,7 +5,7 @@ mod proxy;
 
 use std::convert::Infallible;
 
-use aegis_mesh::{Principal, Result};
+use aegis_mesh::{Principal, Result, health::LIVENESS};
 use axum::{body::Body, response::Response};
 use http::Request;
 use tonic::server::NamedService;
@@ -38,6 +38,10 @@ impl Grpc {
             reporter,
         };
         grpc.set_health(ServingStatus::NotServing).await;
+        let process = grpc
+            .reporter
+            .set_service_status(LIVENESS, ServingStatus::Serving);
+        process.await;
         grpc
     }
 

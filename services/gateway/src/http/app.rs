@@ -149,7 +149,7 @@ impl Inner {
                 _ => {}
             }
         }
-        let principal = self.guard.principal(&parts.headers)?;
+        let principal = self.guard.caller(&parts)?;
         let permit = self.admit()?;
         let response = self.api(principal, &parts, body).await?;
         Ok(holding(Some(permit), response))

@@ -7,13 +7,17 @@
 use std::net::SocketAddr;
 
 use aegis_mesh::{Error, Principal, Result, Secret};
-use http::{HeaderMap, Uri, header, request::Parts, uri::Authority};
+use http::{HeaderMap, Method, Uri, header, request::Parts, uri::Authority};
 use subtle::ConstantTimeEq;
+
+/// What a queue token opens.
+const QUEUE: &str = "/v1/admin/queue";
 
 /// What a request must show.
 #[derive(Debug, Clone)]
 pub struct Guard {
     token: Option<Secret>,
+    queue_token: Option<Secret>,
     /// Lower-case names without port; `None` lets every name in.
     hosts: Option<Vec<String>>,
 }
@@ -29,7 +33,20 @@ impl Guard {
             SocketAddr::V6(address) => format!("[{}]", address.ip()),
         });
         let hosts = checked.then_some(names);
-        Self { token, hosts }
+        Self {
+            token,
+            queue_token: None,
+            hosts,
+        }
+    }
+
+    /// The same, with a token that opens the queue's depth and nothing else.
+    #[must_use]
+    pub fn with_queue_token(self, queue_token: Option<Secret>) -> Self {
+        Self {
+            queue_token,
+            ..self
+        }
     }
 
     /// Refuses requests that were meant for another name, or sent by another site's page.
@@ -56,6 +73,22 @@ impl Guard {
         }
     }
 
+    /// Who sends an HTTP request: as [`Guard::principal`], and who has the queue's token where it
+    /// is enough.
+    ///
+    /// # Errors
+    /// As [`Guard::principal`].
+    pub fn caller(&self, request: &Parts) -> Result<Principal> {
+        let is_queue = request.method == Method::GET && request.uri.path() == QUEUE;
+        match &self.queue_token {
+            Some(token) if is_queue && shows(&request.headers, token) => Ok(Principal {
+                subject: "queue-token".to_owned(),
+                ..Principal::local()
+            }),
+            _ => self.principal(&request.headers),
+        }
+    }
+
     /// Who the caller is.
     ///
     /// # Errors
@@ -64,18 +97,23 @@ impl Guard {
         let Some(token) = &self.token else {
             return Ok(Principal::local());
         };
-        let given = headers
-            .get(header::AUTHORIZATION)
-            .map_or(&b""[..], |value| value.as_bytes());
-        let (scheme, given) = given.split_at(given.len().min(b"Bearer ".len()));
-        let fits = given.ct_eq(token.expose().as_bytes());
-        if scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(fits) {
+        if shows(headers, token) {
             return Ok(Principal::local());
         }
         let text = "a valid bearer token is needed";
         Err(Error::unauthenticated("UNAUTHENTICATED", text)
             .hint("send the header authorization: Bearer TOKEN"))
     }
+}
+
+/// Whether the request has this token; takes as long for a wrong one as for the right one.
+fn shows(headers: &HeaderMap, token: &Secret) -> bool {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let (scheme, given) = given.split_at(given.len().min(b"Bearer ".len()));
+    let fits = given.ct_eq(token.expose().as_bytes());
+    scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(fits)
 }
 
 /// HTTP/2's `:authority`, or HTTP/1's `Host`: exactly one.

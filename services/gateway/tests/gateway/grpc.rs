@@ -309,6 +309,7 @@ async fn health_is_the_gateways_own() {
         "",
         "aegis.scan.v1.ScanService",
         "aegis.report.v1.ReportService",
+        "liveness",
     ] {
         let request = HealthCheckRequest {
             service: service.into(),

@@ -110,6 +110,43 @@ async fn a_token_opens_everything_but_health() {
 }
 
 #[tokio::test]
+async fn the_queues_token_opens_its_depth_alone() {
+    let world = World::with(|config| {
+        config.api_token = Some(Secret::new("t0ken"));
+        config.queue_token = Some(Secret::new("queue-t0ken"));
+    })
+    .await;
+    for (method, path, token, status) in [
+        ("GET", "/v1/admin/queue", "queue-t0ken", 200),
+        ("GET", "/v1/admin/queue?slots=2", "queue-t0ken", 200),
+        ("GET", "/v1/admin/queue", "t0ken", 200),
+        ("GET", "/v1/admin/queue", "queue-t0ke", 401),
+        ("POST", "/v1/admin/queue", "queue-t0ken", 401),
+        ("GET", "/v1/admin/queue/", "queue-t0ken", 401),
+        ("GET", "/v1/admin/jobs", "queue-t0ken", 401),
+        ("GET", "/v1/scans", "queue-t0ken", 401),
+    ] {
+        let request = world.request(method, path).bearer_auth(token);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), status, "{method} {path} with {token}");
+    }
+    let asked = world.fake.calls();
+    let slots = asked.iter().map(|call| call.request["slots"].clone());
+    assert_eq!(slots.collect::<Vec<_>>(), [0, 2, 0]);
+}
+
+#[tokio::test]
+async fn nothing_in_it_is_left_out() {
+    let world = World::new().await;
+    let depth: serde_json::Value = world.get("/v1/admin/queue").await.json().await.unwrap();
+    let expected = serde_json::json!({"waiting": 0, "running": 0, "tasks": 0});
+    assert_eq!(
+        depth, expected,
+        "a scaler that misses a number stops scaling"
+    );
+}
+
+#[tokio::test]
 async fn a_listener_that_others_reach_needs_a_token() {
     let config = aegis_gateway::Config {
         listen: "0.0.0.0:0".parse().unwrap(),

@@ -4,6 +4,7 @@
 mod history;
 mod imports;
 mod plugins;
+mod queue;
 mod reports;
 mod scans;
 
@@ -14,6 +15,7 @@ use std::sync::{
 
 use aegis_mesh::{MeshServer, ServerConfig};
 use aegis_proto::{
+    admin::v1::queue_service_server::QueueServiceServer,
     internal::task::v1::task_service_server::TaskServiceServer,
     plugin::v1::plugin_service_server::PluginServiceServer,
     report::v1::{
@@ -78,7 +80,10 @@ impl Fake {
     }
 
     pub(crate) fn catalog(&self) -> Routes {
-        routes(server("catalog").add_service(HistoryServiceServer::new(self.clone())))
+        let server = server("catalog")
+            .add_service(HistoryServiceServer::new(self.clone()))
+            .add_service(QueueServiceServer::new(self.clone()));
+        routes(server)
     }
 
     pub(crate) fn artifact(&self) -> Routes {

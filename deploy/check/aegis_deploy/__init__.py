@@ -1,0 +1,1 @@
+"""Holds deploy/ against what the services are: their configuration, ports and calls."""
