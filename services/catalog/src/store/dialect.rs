@@ -15,7 +15,7 @@ pub(crate) enum Dialect {
 }
 
 /// A word in a statement, and what SQLite and PostgreSQL say for it.
-const WORDS: [(&str, &str, &str); 13] = [
+const WORDS: [(&str, &str, &str); 14] = [
     // The database's clock, in unix milliseconds. Not the start of the transaction: time
     // passes while a lock is waited for.
     (

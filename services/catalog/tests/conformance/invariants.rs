@@ -9,7 +9,9 @@ pub(crate) async fn check(world: &World) {
     let counts: Vec<String> = WRONG
         .iter()
         .enumerate()
-        .map(|(number, (_, sql))| format!("SELECT {number} AS number, (SELECT COUNT(*) FROM ({sql}) AS rows) AS wrong"))
+        .map(|(number, (_, sql))| {
+            format!("SELECT {number} AS number, (SELECT COUNT(*) FROM ({sql}) AS rows) AS wrong")
+        })
         .collect();
     let mut wrong = Vec::new();
     for row in world.sql(&counts.join(" UNION ALL "), vec![]).await {
