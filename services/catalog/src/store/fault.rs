@@ -53,16 +53,19 @@ impl From<aegis_proto::ids::InvalidId> for Fault {
 
 /// A deadlock, a lost serialization, a unique key that another transaction took first: the
 /// whole transaction may be run again.
-/// PostgreSQL: 40001, 40P01, 55P03; SQLite: SQLITE_BUSY 5 and its extended codes.
-const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773"];
+/// PostgreSQL: 40001, 40P01, 55P03, and 25001: a transaction could not begin, since its connection
+/// was left in another by a call that was given up; nothing of either is stored. SQLite:
+/// SQLITE_BUSY 5 and its extended codes.
+const TRANSIENT: [&str; 8] = ["40001", "40P01", "55P03", "25001", "5", "261", "517", "773"];
 
 /// PostgreSQL: a statement that took longer than `statement_timeout`.
 const QUERY_CANCELED: &str = "57014";
 
-/// What PostgreSQL says as it stops, starts or has no connection left: admin_shutdown,
-/// crash_shutdown, cannot_connect_now, too_many_connections
+/// What PostgreSQL says as it stops, starts, has no connection left, or has ended one whose
+/// process was frozen within a transaction: admin_shutdown, crash_shutdown, cannot_connect_now,
+/// too_many_connections, idle_in_transaction_session_timeout
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const GOING: [&str; 4] = ["57P01", "57P02", "57P03", "53300"];
+const GOING: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "25P03"];
 
 /// No room: PostgreSQL's disk_full, SQLite's SQLITE_FULL.
 const FULL: [&str; 2] = ["53100", "13"];
@@ -155,6 +158,32 @@ impl From<Fault> for Error {
             }
             Fault::Database(error) => Self::internal(error),
             Fault::Corrupt(what) => Self::internal(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_testkit::Postgres;
+    use sea_orm::{ConnectionTrait, Database};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_passes_by_itself_is_no_internal_error() {
+        let database = Postgres::shared().create_database();
+        let connection = Database::connect(database.url()).await.unwrap();
+        for (code, reason) in [
+            ("57P01", "DATABASE_DOWN"),
+            ("25P03", "DATABASE_DOWN"),
+            ("40001", "DATABASE_BUSY"),
+            ("25001", "DATABASE_BUSY"),
+            ("22012", "INTERNAL"),
+        ] {
+            let raise = format!("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$");
+            let error = connection.execute_unprepared(&raise).await.unwrap_err();
+            let error = Error::from(Fault::from(error));
+            assert_eq!(error.reason(), reason, "{code}");
         }
     }
 }
