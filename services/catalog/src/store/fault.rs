@@ -53,8 +53,10 @@ impl From<aegis_proto::ids::InvalidId> for Fault {
 
 /// A deadlock, a lost serialization, a unique key that another transaction took first: the
 /// whole transaction may be run again.
-/// PostgreSQL: 40001, 40P01, 55P03; SQLite: SQLITE_BUSY 5 and its extended codes.
-const TRANSIENT: [&str; 7] = ["40001", "40P01", "55P03", "5", "261", "517", "773"];
+/// PostgreSQL: 40001, 40P01, 55P03, and 25001: a transaction could not begin, since its connection
+/// was left in another by a call that was given up; nothing of either is stored. SQLite:
+/// SQLITE_BUSY 5 and its extended codes.
+const TRANSIENT: [&str; 8] = ["40001", "40P01", "55P03", "25001", "5", "261", "517", "773"];
 
 /// PostgreSQL: a statement that took longer than `statement_timeout`.
 const QUERY_CANCELED: &str = "57014";
@@ -167,6 +169,32 @@ impl From<Fault> for Error {
             }
             Fault::Database(error) => Self::internal(error),
             Fault::Corrupt(what) => Self::internal(what),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aegis_testkit::Postgres;
+    use sea_orm::{ConnectionTrait, Database};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_passes_by_itself_is_no_internal_error() {
+        let database = Postgres::shared().create_database();
+        let connection = Database::connect(database.url()).await.unwrap();
+        for (code, reason) in [
+            ("57P01", "DATABASE_DOWN"),
+            ("25P03", "DATABASE_DOWN"),
+            ("40001", "DATABASE_BUSY"),
+            ("25001", "DATABASE_BUSY"),
+            ("22012", "INTERNAL"),
+        ] {
+            let raise = format!("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$");
+            let error = connection.execute_unprepared(&raise).await.unwrap_err();
+            let error = Error::from(Fault::from(error));
+            assert_eq!(error.reason(), reason, "{code}");
         }
     }
 }
