@@ -30,7 +30,7 @@ const WRONG: &[(&str, &str)] = &[
     (
         "a done probe has not exactly one result, or another one has",
         "SELECT COUNT(*) FROM tasks t WHERE t.kind = 'PROBE' AND (t.state = 'DONE')
-         <> (SELECT COUNT(*) FROM probe_results r
+         <> (SELECT COUNT(DISTINCT r.probe) FROM probe_results r
              WHERE r.scan_id = t.scan_id AND r.probe = t.probe)",
     ),
     (

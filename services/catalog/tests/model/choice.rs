@@ -299,8 +299,7 @@ fn pairs(model: &Model) -> Vec<(Step, Step)> {
     for scan in 0..model.scans.len() {
         for wish in [Wish::Cancel, Wish::Pause, Wish::Retry, Wish::Delete] {
             let wish = Step::Wish { scan, wish };
-            pairs.push((wish.clone(), wish.clone()));
-            pairs.push((wish, Step::Expire));
+            pairs.push((wish.clone(), wish));
         }
     }
     let held: Vec<usize> = (0..model.leases.len())

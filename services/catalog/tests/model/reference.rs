@@ -1,6 +1,9 @@
 //! The model: what must be so, in the words of the protocol, with nothing of the catalog's code.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use aegis_catalog::domain::{
     artifact::ArtifactName,
@@ -61,7 +64,7 @@ pub(crate) struct Scan {
     /// Events that there ever were.
     pub(crate) logged: i64,
     /// Their kinds.
-    pub(crate) said: BTreeSet<String>,
+    pub(crate) said: BTreeSet<Arc<str>>,
 }
 
 /// What is left of a scan.
@@ -118,7 +121,7 @@ pub(crate) enum FileState {
 }
 
 /// An event: what happened, and in which run.
-pub(crate) type Entry = (String, Option<(usize, i64)>);
+pub(crate) type Entry = (Arc<str>, Option<(usize, i64)>);
 
 impl Model {
     /// Does a step; what its actor is told.
@@ -170,6 +173,11 @@ impl Model {
 
     /// Whether the order of two steps makes no difference to what is there then.
     pub(crate) fn commute(&self, one: &Step, other: &Step) -> bool {
+        // Of two that are the same, runners apart, either may be the first.
+        let polls = matches!((one, other), (Step::Poll { .. }, Step::Poll { .. }));
+        if polls || one == other {
+            return true;
+        }
         let (mut first, mut second) = (self.clone(), self.clone());
         first.apply(one);
         first.apply(other);
@@ -239,8 +247,9 @@ impl Scan {
     }
 
     pub(crate) fn say(&mut self, what: &str, run: Option<(usize, i64)>) {
-        self.log.push((what.to_owned(), run));
-        self.said.insert(what.to_owned());
+        let what = Arc::<str>::from(what);
+        self.said.insert(Arc::clone(&what));
+        self.log.push((what, run));
         self.logged += 1;
     }
 

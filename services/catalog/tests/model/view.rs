@@ -87,7 +87,7 @@ impl View {
             let scan = view.scans.get_mut(&index(ids, &row)).unwrap();
             let task: Option<Uuid> = row.try_get("", "task_id").unwrap();
             let run = task.map(|task| (tasks[&task], number(&row, "epoch")));
-            scan.log.push((text(&row, "what"), run));
+            scan.log.push((text(&row, "what").into(), run));
         }
         for row in world.sql(RESULTS, vec![]).await {
             let scan = view.scans.get_mut(&index(ids, &row)).unwrap();
