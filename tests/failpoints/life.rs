@@ -114,7 +114,7 @@ impl Scene {
         let mut command = aegis_up(data, "127.0.0.1:0")?;
         for (name, value) in [
             // The dead one's leases run out soon, and its deaths are no failures of a probe.
-            ("SCAN_ORCHESTRATOR__LEASE_SECONDS", "3"),
+            ("SCAN_ORCHESTRATOR__LEASE_SECONDS", "10"),
             ("SCAN_ORCHESTRATOR__MAX_FAILURES", "100"),
             // Only when a story asks for it.
             ("SCAN_ORCHESTRATOR__JOBS__GRACE_SECONDS", "0"),
