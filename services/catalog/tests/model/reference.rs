@@ -35,6 +35,7 @@ pub(crate) struct Lane {
     pub(crate) calls: i64,
     pub(crate) paused_until: i64,
     pub(crate) pushed_back_since: Option<i64>,
+    pub(crate) has_answered: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,6 +216,7 @@ impl Model {
             });
             if !waits && self.in_flight(lane) == 0 {
                 self.lanes[lane].answered();
+                self.lanes[lane].has_answered = false;
             }
         }
     }
@@ -222,6 +224,7 @@ impl Model {
 
 impl Lane {
     pub(crate) fn answered(&mut self) {
+        self.has_answered = true;
         self.paused_until = 0;
         self.pushed_back_since = None;
     }

@@ -9,7 +9,7 @@ use crate::{
     reference::{FileState, Lease, Model, names},
     step::{
         Answer, Content, How, MAX_FAILURES, SLOTS,
-        minutes::{ASKED, BACKOFF, LANE_PAUSE, LEASE, MAX_BACKPRESSURE},
+        minutes::{ASKED, BACKOFF, LANE_PAUSE, LEASE, MAX_BACKPRESSURE, MAX_OUTAGE},
         refused,
     },
 };
@@ -58,6 +58,8 @@ impl Model {
             let room = scan.in_flight() < scan.plan.calls
                 && self.in_flight(scan.plan.lane) < lane.calls
                 && lane.paused_until <= self.now
+                // One alone tries a target that pushed back.
+                && (lane.pushed_back_since.is_none() || self.in_flight(scan.plan.lane) == 0)
                 && scan.state != ScanState::Paused;
             for (number, task) in scan.tasks.iter().enumerate() {
                 let waits = task.state == TaskState::Queued && task.not_before <= self.now;
@@ -182,7 +184,11 @@ impl Model {
             _ if task.probe && (scan.cancelled || how == How::Cancelled) => Fate::Cancelled,
             How::Backpressure { .. } if task.probe => {
                 let since = lane.pushed_back_since.unwrap_or(self.now);
-                match self.now - since > MAX_BACKPRESSURE {
+                let longest = match lane.has_answered {
+                    true => MAX_OUTAGE,
+                    false => MAX_BACKPRESSURE,
+                };
+                match self.now - since > longest {
                     true => Fate::GivenUp,
                     false => Fate::Again {
                         not_before: lane.paused_until,

@@ -128,6 +128,8 @@ pub(crate) mod minutes {
     /// What a target asks for.
     pub(crate) const ASKED: i64 = 25;
     pub(crate) const MAX_BACKPRESSURE: i64 = 35;
+    /// The same for a target that has answered.
+    pub(crate) const MAX_OUTAGE: i64 = 55;
     pub(crate) const DELETED_SCAN: i64 = 35;
     pub(crate) const REQUEST: i64 = 85;
     pub(crate) const GRACE: i64 = 5;

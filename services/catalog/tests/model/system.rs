@@ -28,6 +28,7 @@ const POLICY: RetryPolicy = RetryPolicy {
     max_backoff_ms: ms(minutes::BACKOFF),
     lane_pause_ms: ms(minutes::LANE_PAUSE),
     max_backpressure_ms: ms(minutes::MAX_BACKPRESSURE),
+    max_outage_ms: ms(minutes::MAX_OUTAGE),
 };
 
 const fn ms(minutes: i64) -> i64 {
@@ -209,6 +210,7 @@ impl System {
                 let call = ReportCall {
                     lease: self.proof(lease).clone(),
                     progress: None,
+                    waits_for: None,
                     detectors_finished: (1..=detectors)
                         .map(|number| (number, format!("test.Detector{number}")))
                         .collect(),
@@ -274,6 +276,7 @@ impl System {
             plugin_catalogue: CATALOGUE.to_owned(),
             slots: SLOTS as i32,
             ttl_ms: ms(minutes::LEASE),
+            max_running_scans: 0,
         }
     }
 

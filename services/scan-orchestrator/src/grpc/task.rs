@@ -408,11 +408,12 @@ mod tests {
 
     #[test]
     fn a_wait_is_bounded_and_never_negative() {
-        let bound = |seconds| bounded_wait(Some(prost_types::Duration { seconds, nanos: 0 }));
+        let asked = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+        let bound = |seconds| bounded_wait(asked(seconds), MAX_WAIT);
         assert_eq!(bound(10).0.seconds, 10);
         assert_eq!(bound(3600).0.seconds, 30);
         assert_eq!(bound(-5).0.seconds, 0);
-        assert_eq!(bounded_wait(None).1, POLL_MARGIN);
+        assert_eq!(bounded_wait(None, MAX_WAIT).1, POLL_MARGIN);
     }
 
     #[test]
