@@ -221,7 +221,8 @@ impl Store {
         if scan.in_flight == 0 && !pick::may_start(tx, &scan.project, call).await? {
             return Ok(None);
         }
-        let share = ledger::share(&scan, &lane, call.slots);
+        let slots = pick::slots(tx, &scan.project, call).await?;
+        let share = ledger::share(&scan, &lane, slots);
         self.grant(tx, &scan.project, &mut task, share, call)
             .await?;
         let mut log = Log::default();

@@ -10,7 +10,7 @@ use super::{
     entity::task,
     fault::Result,
     lease::LeaseCall,
-    rows,
+    rows, runners,
     tx::Tx,
 };
 use crate::domain::{
@@ -96,6 +96,11 @@ const TASK: &str = "
       AND not_before <= {now}
     ORDER BY planned_calls DESC, ordinal, shard_index LIMIT 1
     {lock}";
+
+const OTHER_SLOTS: &str = "
+    SELECT CAST(COALESCE(SUM(slots), 0) AS BIGINT) AS slots FROM runners
+    WHERE project_id = $1 AND plugin_catalogue = $2 AND runner_id <> $3
+      AND seen_at > {now} - $4";
 
 /// What there is to lease.
 pub(super) enum Pick {
@@ -195,6 +200,19 @@ pub(super) async fn may_start(tx: &Tx, project: &ProjectId, call: &LeaseCall) ->
     let running = tx.one(RUNNING_SCANS, values).await?;
     let running = running.map_or(Ok(0), |row| row.try_get("", "running"))?;
     Ok(call.may_start(running))
+}
+
+/// Slots that could work on a scan of the poll's catalogue: of all runners that were there of late.
+pub(super) async fn slots(tx: &Tx, project: &ProjectId, call: &LeaseCall) -> Result<i32> {
+    let values: [Value; 4] = [
+        project.as_str().into(),
+        call.plugin_catalogue.as_str().into(),
+        call.runner_id.as_str().into(),
+        runners::PRESENT_FOR_MS.into(),
+    ];
+    let row = tx.one(OTHER_SLOTS, values).await?;
+    let others: i64 = row.map_or(Ok(0), |row| row.try_get("", "slots"))?;
+    Ok(i32::try_from(i64::from(call.slots) + others).unwrap_or(i32::MAX))
 }
 
 pub(super) async fn repeated(

@@ -25,7 +25,7 @@ const REPORT: &str = "
         waits_for = COALESCE($11, waits_for),
         last_source_sequence = CASE WHEN $10 > last_source_sequence THEN $10 ELSE last_source_sequence END
     WHERE project_id = $1 AND id = $2 AND scan_id = $3 AND {fence}
-    RETURNING kind, last_source_sequence,
+    RETURNING kind, last_source_sequence, lease_runner,
         (SELECT s.cancel_requested_at FROM scans s
          WHERE s.project_id = tasks.project_id AND s.id = tasks.scan_id) AS cancel_requested_at,
         (SELECT CASE WHEN l.backpressure_since <= r.started_at AND attempts_done > 0
@@ -98,9 +98,11 @@ impl Store {
         let committed_source_sequence = row.try_get("", "last_source_sequence")?;
         let directive = directive_of(&row)?;
         let target_is_back: Option<i32> = row.try_get("", "target_is_back")?;
+        let runner: String = row.try_get("", "lease_runner")?;
         aegis_mesh::failpoint!(REPORT_WRITTEN);
         tx.commit().await?;
         aegis_mesh::failpoint!(REPORTED);
+        self.heard_of_runner(project, &runner).await?;
         if target_is_back == Some(1) {
             self.open_lane(project, &call.lease).await?;
         }

@@ -36,24 +36,49 @@ pub(crate) struct SeenRunners(Mutex<Seen>);
 impl SeenRunners {
     /// Whether the row is due to be written; if so it counts as written.
     fn is_due(&self, project: &ProjectId, call: &LeaseCall) -> bool {
+        self.note(project, &call.runner_id, Some(&call.plugin_catalogue))
+    }
+
+    /// Without a catalogue the one that it came with holds.
+    fn note(&self, project: &ProjectId, runner: &str, catalogue: Option<&String>) -> bool {
         let now = Instant::now();
         // A panic between lock and unlock cannot leave the map half changed.
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if seen.len() >= REMEMBERED {
             seen.retain(|_, (_, at)| now.duration_since(*at) < WRITTEN_EVERY);
         }
-        let key = (project.clone(), call.runner_id.clone());
-        let fresh = seen.get(&key).is_some_and(|(catalogue, at)| {
-            *catalogue == call.plugin_catalogue && now.duration_since(*at) < WRITTEN_EVERY
+        let key = (project.clone(), runner.to_owned());
+        let known = seen.get(&key);
+        let fresh = known.is_some_and(|(known, at)| {
+            catalogue.is_none_or(|catalogue| catalogue == known)
+                && now.duration_since(*at) < WRITTEN_EVERY
         });
         if !fresh {
-            seen.insert(key, (call.plugin_catalogue.clone(), now));
+            let known = known.map(|(known, _)| known.clone());
+            let catalogue = catalogue.cloned().or(known).unwrap_or_default();
+            seen.insert(key, (catalogue, now));
         }
         !fresh
     }
 }
 
+/// One that works does not ask, and is there all the same.
+const STILL_THERE: &str = "
+    UPDATE runners SET seen_at = {now} WHERE project_id = $1 AND runner_id = $2";
+
 impl Store {
+    /// Notes that a runner works.
+    pub(crate) async fn heard_of_runner(&self, project: &ProjectId, runner: &str) -> Result<()> {
+        if !self.inner.seen.note(project, runner, None) {
+            return Ok(());
+        }
+        let database = &self.inner.database;
+        let values = [project.as_str().into(), runner.into()];
+        let statement = database.dialect.statement(STILL_THERE, values);
+        database.writer.execute_raw(statement).await?;
+        Ok(())
+    }
+
     /// Notes that a runner asked for work.
     pub(crate) async fn saw_runner(&self, project: &ProjectId, call: &LeaseCall) -> Result<()> {
         if !self.inner.seen.is_due(project, call) {

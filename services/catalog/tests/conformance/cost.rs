@@ -69,7 +69,7 @@ async fn each_call_takes_its_number_of_statements(world: &World) {
     let expected = [
         ("CreateScan", 13),
         // As many when its scan runs already; two more when it begins to.
-        ("LeaseTask", 14),
+        ("LeaseTask", 15),
         ("ReportTask", 6),
         ("FinishTask", 14),
         ("GetScan", 5),

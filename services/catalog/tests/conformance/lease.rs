@@ -18,6 +18,7 @@ on_both!(
     a_repeated_poll_gets_the_same_lease,
     two_polls_with_one_request_id_at_once_get_one_lease,
     calls_in_flight_are_shared_and_bounded_by_the_scan,
+    a_scan_is_spread_over_all_runners_that_are_there,
     calls_in_flight_are_bounded_by_the_lane,
     higher_priority_then_older_scan_first,
     only_a_matching_catalogue_gets_tasks,
@@ -99,6 +100,33 @@ async fn calls_in_flight_are_shared_and_bounded_by_the_scan(world: &World) {
     assert_eq!(shares, [3, 3, 3, 1]);
     world.done(&leases[0]).await.unwrap();
     assert_eq!(share(&world.lease_as(&four_slots()).await.unwrap()), 3);
+}
+
+/// However many runners there are, each gets its part: a scan is as short as they are many.
+async fn a_scan_is_spread_over_all_runners_that_are_there(world: &World) {
+    let runner = |n: usize| LeaseCall {
+        runner_id: format!("runner-{n}"),
+        slots: 2,
+        ..call()
+    };
+    // They are known from their polls.
+    for n in 0..4 {
+        assert_eq!(world.lease_as(&runner(n)).await, None);
+    }
+    let mut new = new_scan(20);
+    new.max_in_flight = 16;
+    world.create_new(&new).await;
+    for n in 0..8 {
+        let granted = world.lease_as(&runner(n % 4)).await;
+        assert_eq!(granted.as_ref().map(share), Some(2), "lease {n}");
+    }
+    // One has gone: what it had comes to the others.
+    let gone = "UPDATE runners SET seen_at = 1 WHERE runner_id <> 'runner-0'";
+    world.sql(gone, vec![]).await;
+    world.age_leases().await;
+    world.expire().await;
+    let granted = world.lease_as(&runner(0)).await;
+    assert_eq!(granted.as_ref().map(share), Some(8));
 }
 
 async fn calls_in_flight_are_bounded_by_the_lane(world: &World) {

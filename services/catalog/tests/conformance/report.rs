@@ -26,6 +26,7 @@ on_both!(
     sequences_have_no_gaps_when_many_report_at_once,
     a_directive_arrives_at_once,
     what_a_run_waits_for_is_what_its_scan_waits_for,
+    a_runner_that_works_is_there,
 );
 
 fn report(lease: &LeaseProof) -> ReportCall {
@@ -226,4 +227,16 @@ async fn what_a_run_waits_for_is_what_its_scan_waits_for(world: &World) {
     assert_eq!(waiting().await, Some(WaitingReason::Queued));
     world.leased().await;
     assert_eq!(waiting().await, None);
+}
+
+/// It does not ask for work meanwhile. Another replica hears it first: that one writes it down.
+async fn a_runner_that_works_is_there(world: &World) {
+    world.create(1).await;
+    let granted = world.leased().await;
+    world.sql("UPDATE runners SET seen_at = 1", vec![]).await;
+    let other = world.replica().await;
+    let call = report(&granted.lease);
+    other.report(&world.project, &call).await.unwrap();
+    let seen = "SELECT COUNT(*) FROM runners WHERE seen_at > 1";
+    assert_eq!(world.number(seen).await, 1);
 }

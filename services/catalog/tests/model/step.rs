@@ -140,4 +140,4 @@ pub(crate) mod minutes {
 /// Runs of a task that may fail.
 pub(crate) const MAX_FAILURES: i64 = 3;
 /// Slots of each runner.
-pub(crate) const SLOTS: i64 = 2;
+pub(crate) const SLOTS: i64 = 8;

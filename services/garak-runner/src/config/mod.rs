@@ -94,7 +94,7 @@ impl Default for Config {
             kill_grace_seconds: 5,
             warm_up_seconds: 180,
             request_timeout_seconds: 120.0,
-            upload_patience_seconds: 120,
+            upload_patience_seconds: 3600,
             report_timeout_seconds: 600,
             survey_probe_seconds: 30,
             survey_probes: None,

@@ -22,6 +22,30 @@ pub struct RunProgress {
     pub attempts_total: i64,
     /// Calls that the target made us repeat.
     pub target_retries: i64,
+    /// What keeps the run from handing in what it has.
+    pub waits_for: Option<WaitsFor>,
+}
+
+/// What keeps a run from handing in what it has. The words are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// There is no room for it.
+    StorageFull,
+    /// The object store will not take it.
+    StorageRefused,
+    /// The object store, or the way to it, does not work.
+    StorageDown,
+}
+
+impl WaitsFor {
+    /// As the contract has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StorageFull => "STORAGE_FULL",
+            Self::StorageRefused => "STORAGE_REFUSED",
+            Self::StorageDown => "STORAGE_DOWN",
+        }
+    }
 }
 
 /// Events numbered 1, 2, 3, … and kept until they are durable.

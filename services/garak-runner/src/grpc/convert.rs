@@ -176,7 +176,9 @@ pub(super) fn pb_progress(progress: RunProgress) -> pb::TaskProgress {
         attempts_done: progress.attempts_done,
         attempts_total: progress.attempts_total,
         target_retries: progress.target_retries,
-        waits_for: String::new(),
+        waits_for: progress
+            .waits_for
+            .map_or_else(String::new, |what| what.as_str().to_owned()),
     }
 }
 

@@ -14,7 +14,9 @@ pub(crate) async fn finish(tasks: &TaskClient, mut keeper: Keeper, ending: &Endi
     let fence = keeper.last_words().await;
     let progress = keeper.last_progress();
     let patience = fence.saturating_duration_since(aegis_mesh::clock::now());
-    let told = retrying(patience, || tasks.finish(keeper.lease(), ending, progress));
+    let told = retrying(&keeper, patience, || {
+        tasks.finish(keeper.lease(), ending, progress)
+    });
     match timeout_at(fence.into(), told).await {
         Ok(Ok(())) => {
             tracing::info!(outcome = ?ending.outcome, reason = %ending.reason, "a run is over")

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     domain::{
         fence::Fence,
-        outbox::{Outbox, RunEvent, RunProgress},
+        outbox::{Outbox, RunEvent, RunProgress, WaitsFor},
     },
     grpc::{Directive, Lease, Leased, TaskClient, is_lease_lost},
 };
@@ -89,6 +89,13 @@ impl Keeper {
     pub(crate) fn progress(&self, change: impl FnOnce(&mut RunProgress)) {
         change(&mut self.shared.news().progress);
         self.shared.has_news.notify_one();
+    }
+
+    /// Says what keeps the run from handing in what it has, when that is another thing than before.
+    pub(crate) fn waits_for(&self, what: Option<WaitsFor>) {
+        if self.last_progress().waits_for != what {
+            self.progress(|progress| progress.waits_for = what);
+        }
     }
 
     /// An event that must reach the catalog.

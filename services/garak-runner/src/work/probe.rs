@@ -179,7 +179,7 @@ async fn hand_in(
         ));
     }
     let patience = runner.config().upload_patience();
-    let send = |path, name| upload(runner.artifacts(), keeper.lease(), path, name, patience);
+    let send = |path, name| upload(runner.artifacts(), keeper, path, name, patience);
     let mut artifacts = match send(report, "report.jsonl").await {
         Ok(artifact) => vec![artifact],
         Err(error) => return not_uploaded(&error),

@@ -78,7 +78,9 @@ async fn make(
     let (html, digest) = (file("report.html"), file("digest.json"));
     let patience = runner.config().upload_patience();
     let (artifacts, lease) = (runner.artifacts(), keeper.lease());
-    let read = retrying(patience, || artifacts.read_skeleton(lease, &skeleton));
+    let read = retrying(keeper, patience, || {
+        artifacts.read_skeleton(lease, &skeleton)
+    });
     unless_interrupted(runner, keeper, read).await?;
     // Only for what the report says about them: garak's writer has words of its own for the rest.
     let modules = match sources::fetch_all(runner, keeper, modules, scratch.path()).await {
@@ -95,9 +97,12 @@ async fn make(
     });
     write(runner, keeper, entry, scratch, job).await?;
     let hand_in = async {
-        let digest = upload(artifacts, lease, &digest, "digest.json", patience).await?;
-        let html = upload(artifacts, lease, &html, "report.html", patience).await?;
-        let mut made = retrying(patience, || artifacts.compose(lease, digest.clone())).await?;
+        let digest = upload(artifacts, keeper, &digest, "digest.json", patience).await?;
+        let html = upload(artifacts, keeper, &html, "report.html", patience).await?;
+        let mut made = retrying(keeper, patience, || {
+            artifacts.compose(lease, digest.clone())
+        })
+        .await?;
         made.push(html);
         Ok(made)
     };

@@ -46,7 +46,7 @@ pub(crate) async fn fetch(
     let patience = runner.config().upload_patience();
     let (sources, lease) = (runner.sources(), keeper.lease());
     let got = async {
-        let source = retrying(patience, || sources.read(lease, sha256)).await?;
+        let source = retrying(keeper, patience, || sources.read(lease, sha256)).await?;
         tokio::fs::write(path, source).await.map_err(not_written)
     };
     let got = tokio::select! {
