@@ -35,6 +35,7 @@ pub(crate) fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: MeshConfig, import: Option<PathBuf>) -> anyhow::Result<()> {
     let _telemetry = telemetry::init("aegis", &config.telemetry)?;
+    aegis_mesh::raise_open_files();
     let stop = Shutdown::new();
     let signals = spawn("signals", shutdown::signals(stop.clone())?);
     let context = CallContext::new(Principal::local());

@@ -26,7 +26,8 @@ use crate::{
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
-const MAX_STREAMS: u32 = 1024;
+/// As many as the server takes in all: how many there may be is its own bound.
+const MAX_STREAMS: u32 = 16 * 1024;
 const MAX_CONNECTIONS: usize = 1024;
 /// How long to wait after an accept that failed (no file descriptors left, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

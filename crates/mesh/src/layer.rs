@@ -35,6 +35,7 @@ pub(crate) struct Rules {
     pub(crate) deadlines: HashMap<&'static str, Option<Duration>>,
     pub(crate) streaming: methods::Paths,
     pub(crate) calls: Arc<Semaphore>,
+    pub(crate) streams: Arc<Semaphore>,
 }
 
 /// Who may call what.
@@ -78,7 +79,7 @@ impl Rules {
                 principal: Principal::from_headers(headers)?,
                 deadline: deadline.map(|d| d.at),
             });
-            permit = Some(self.permit()?);
+            permit = Some(self.permit(path)?);
         }
         Ok(Admitted {
             context,
@@ -87,9 +88,12 @@ impl Rules {
         })
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit> {
-        let permit = self.calls.clone().try_acquire_owned();
-        permit.map_err(|_| {
+    fn permit(&self, path: &str) -> Result<OwnedSemaphorePermit> {
+        let room = match self.streaming.contains(path) {
+            true => &self.streams,
+            false => &self.calls,
+        };
+        room.clone().try_acquire_owned().map_err(|_| {
             Error::resource_exhausted("OVERLOADED", "too many calls are under way")
                 .retry_after(OVERLOADED_DELAY)
         })

@@ -33,8 +33,11 @@ pub struct ServerConfig {
     /// When a connection is asked to reconnect, in seconds, give or take a tenth, so that load
     /// spreads over new replicas; 0 is never. 600.
     pub max_connection_age_seconds: u64,
-    /// The most calls at once, streams included; more are refused with RESOURCE_EXHAUSTED. 1024.
+    /// The most calls at once; more are refused with RESOURCE_EXHAUSTED. 1024.
     pub max_calls: usize,
+    /// The most server streams at once, which are not among those: a watcher costs little and stays
+    /// for hours. 8192.
+    pub max_streams: usize,
     /// Whether to describe the services to tools such as `buf curl`.
     pub reflection: bool,
 }
@@ -49,6 +52,7 @@ impl Default for ServerConfig {
             shutdown_grace_seconds: 10,
             max_connection_age_seconds: 600,
             max_calls: 1024,
+            max_streams: 8192,
             reflection: true,
         }
     }
@@ -76,6 +80,7 @@ impl ServerConfig {
             ("max_message_bytes", self.max_message_bytes as u64),
             ("unary_deadline_seconds", self.unary_deadline_seconds),
             ("max_calls", self.max_calls as u64),
+            ("max_streams", self.max_streams as u64),
         ];
         match bounds.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(ConfigError::invalid(format!("server.{key} must not be 0"))),
@@ -166,6 +171,7 @@ impl MeshServer {
             deadlines: self.deadlines,
             streaming,
             calls: Arc::new(Semaphore::new(self.config.max_calls)),
+            streams: Arc::new(Semaphore::new(self.config.max_streams)),
         });
         let layer = axum::middleware::from_fn_with_state(rules, layer::handle);
         let router = self.routes.prepare().into_axum_router();

@@ -197,6 +197,7 @@ where
         Ok(guard) => guard,
         Err(error) => return complain(service, &error, EXIT_CONFIG),
     };
+    crate::raise_open_files();
     let shutdown = Shutdown::new();
     let signals = match shutdown::signals(shutdown.clone()) {
         Ok(signals) => signals,

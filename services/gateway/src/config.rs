@@ -58,7 +58,7 @@ impl Default for Config {
             telemetry: TelemetryConfig::default(),
             unary_deadline_seconds: 30,
             max_body_bytes: 4 << 20,
-            max_connections: 1024,
+            max_connections: 4096,
             max_requests: 1024,
             header_timeout_seconds: 10,
             write_timeout_seconds: 60,
