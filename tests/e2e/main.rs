@@ -20,6 +20,7 @@ mod support;
 mod up;
 mod waiting;
 mod watch;
+mod watchers;
 
 use std::{pin::Pin, process::ExitCode, sync::Arc};
 
@@ -63,6 +64,7 @@ fn main() -> Result<ExitCode> {
     let mut meshes = Vec::new();
     let mut trials = up::trials();
     trials.extend(waiting::trials());
+    trials.extend(watchers::trials());
     trials.extend(keeping::trials());
     trials.extend(import_up::trials());
     if !arguments.list {

@@ -245,7 +245,7 @@ fn a_report_that_cannot_be_made_is_retried_alone() -> Result<()> {
         let target = target().await?;
         let mut command = aegis_up(data.path(), ANY_PORT)?;
         // Room for the parts, and not for garak's page of 1.8 MB.
-        command.env("AEGIS_UP__GARAK_RUNNER__LIMITS__FILE_BYTES", "600000");
+        command.env("AEGIS_UP__GARAK_RUNNER__LIMITS__FILE_BYTES", "1048576");
         let mut first = Process::start("first", &mut command, data.path())?;
         let client = Client::new(&first.said("ready ")?)?;
         let wanted = spec(&target, "", &["probes.goodside.ThreatenJSON"]);
