@@ -155,6 +155,8 @@ pub(super) fn own(
             ("CATALOGUE_DIR", mesh::catalogue_dir().display().to_string()),
             ("GARAK_PYTHON", garak_python()?.display().to_string()),
             ("SLOTS", "2".to_owned()),
+            // Its disk has 16 MiB in all.
+            ("MIN_FREE_BYTES", (2 << 20).to_string()),
         ],
         _ => Vec::new(),
     };
