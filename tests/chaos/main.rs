@@ -33,7 +33,7 @@ const SHORT: Size = Size {
 };
 /// Of a run without the fence.
 const UNFENCED: Size = Size {
-    scans: 8,
+    scans: 12,
     faults: 9,
     mix: ZOMBIES,
 };
