@@ -5,7 +5,7 @@ use proptest::{prelude::*, sample::select, strategy::Union};
 use proptest_state_machine::ReferenceStateMachine;
 
 use crate::{
-    leads::{losses, onward, refusals, tidying},
+    leads::{losses, onward, pairs, refusals, tidying},
     reference::{FileState, LANES, Model, Rest, Scan},
     step::{Answer, Content, How, Plan, Step, Wish, Work},
 };
@@ -226,7 +226,7 @@ fn wish(model: &Model) -> BoxedStrategy<Step> {
     select(all).boxed()
 }
 
-const WORK: [Work; 6] = [
+pub(crate) const WORK: [Work; 6] = [
     Work::Unfinished,
     Work::Parts,
     Work::Purge,
@@ -314,68 +314,4 @@ fn of_lease(model: &Model) -> BoxedStrategy<Step> {
         all.push((6, done.boxed()));
     }
     Union::new_weighted(all).boxed()
-}
-
-/// What two may do at once, with an outcome that is certain.
-fn pairs(model: &Model) -> Vec<(Step, Step)> {
-    let mut pairs = vec![
-        (Step::Poll { runner: 0 }, Step::Poll { runner: 1 }),
-        (Step::Expire, Step::Expire),
-        (Step::ForgetGarbage, Step::ForgetGarbage),
-    ];
-    for work in WORK {
-        let sweep = Step::Sweep {
-            work,
-            dry_run: false,
-        };
-        pairs.push((sweep.clone(), sweep));
-    }
-    for (request, known) in &model.requests {
-        let create = Step::Create {
-            request: *request,
-            plan: known.plan.clone(),
-        };
-        pairs.push((create.clone(), create.clone()));
-        // A request that nobody has sent yet.
-        let request = model.requests.len();
-        let create = Step::Create {
-            request,
-            plan: known.plan.clone(),
-        };
-        pairs.push((create.clone(), create));
-    }
-    for scan in 0..model.scans.len() {
-        for wish in [Wish::Cancel, Wish::Pause, Wish::Retry, Wish::Delete] {
-            let wish = Step::Wish { scan, wish };
-            pairs.push((wish.clone(), wish));
-        }
-    }
-    let held: Vec<usize> = (0..model.leases.len())
-        .filter(|l| model.holds(*l))
-        .collect();
-    for (place, lease) in held.iter().copied().enumerate() {
-        let finish = |lease: usize| match model.leases[lease].uploaded {
-            Some(_) => Step::Finish {
-                lease,
-                how: How::Done,
-            },
-            None => Step::Finish {
-                lease,
-                how: How::Released,
-            },
-        };
-        let report = Step::Report {
-            lease,
-            detectors: 0,
-        };
-        pairs.push((finish(lease), finish(lease)));
-        pairs.push((finish(lease), report.clone()));
-        pairs.push((finish(lease), Step::Expire));
-        pairs.push((report, Step::Expire));
-        for other in &held[place + 1..] {
-            pairs.push((finish(lease), finish(*other)));
-        }
-    }
-    pairs.retain(|(one, other)| model.commute(one, other));
-    pairs
 }

@@ -3,6 +3,7 @@
 use aegis_catalog::domain::{scan::ScanState, task::TaskState};
 
 use crate::{
+    choice::WORK,
     reference::{FileState, Model, Rest, Scan},
     step::{Content, How, Step, Wish, Work},
 };
@@ -131,4 +132,68 @@ pub(crate) fn tidying(model: &Model) -> Vec<Step> {
         all.extend(vec![Step::ForgetGarbage; 4]);
     }
     all
+}
+
+/// What two may do at once, with an outcome that is certain.
+pub(crate) fn pairs(model: &Model) -> Vec<(Step, Step)> {
+    let mut pairs = vec![
+        (Step::Poll { runner: 0 }, Step::Poll { runner: 1 }),
+        (Step::Expire, Step::Expire),
+        (Step::ForgetGarbage, Step::ForgetGarbage),
+    ];
+    for work in WORK {
+        let sweep = Step::Sweep {
+            work,
+            dry_run: false,
+        };
+        pairs.push((sweep.clone(), sweep));
+    }
+    for (request, known) in &model.requests {
+        let create = Step::Create {
+            request: *request,
+            plan: known.plan.clone(),
+        };
+        pairs.push((create.clone(), create.clone()));
+        // A request that nobody has sent yet.
+        let request = model.requests.len();
+        let create = Step::Create {
+            request,
+            plan: known.plan.clone(),
+        };
+        pairs.push((create.clone(), create));
+    }
+    for scan in 0..model.scans.len() {
+        for wish in [Wish::Cancel, Wish::Pause, Wish::Retry, Wish::Delete] {
+            let wish = Step::Wish { scan, wish };
+            pairs.push((wish.clone(), wish));
+        }
+    }
+    let held: Vec<usize> = (0..model.leases.len())
+        .filter(|l| model.holds(*l))
+        .collect();
+    for (place, lease) in held.iter().copied().enumerate() {
+        let finish = |lease: usize| match model.leases[lease].uploaded {
+            Some(_) => Step::Finish {
+                lease,
+                how: How::Done,
+            },
+            None => Step::Finish {
+                lease,
+                how: How::Released,
+            },
+        };
+        let report = Step::Report {
+            lease,
+            detectors: 0,
+        };
+        pairs.push((finish(lease), finish(lease)));
+        pairs.push((finish(lease), report.clone()));
+        pairs.push((finish(lease), Step::Expire));
+        pairs.push((report, Step::Expire));
+        for other in &held[place + 1..] {
+            pairs.push((finish(lease), finish(*other)));
+        }
+    }
+    pairs.retain(|(one, other)| model.commute(one, other));
+    pairs
 }
