@@ -51,11 +51,16 @@ const WRONG: &[(&str, &str)] = &[
     ),
 ];
 
-/// As if the minute had passed for which a dead job holds its lease.
-pub(crate) async fn end_jobs(data: &Path) -> Result<()> {
+/// As if the minute had passed for which the dead hold their leases. Shorter leases would be lost
+/// by the living as well on a busy machine.
+pub(crate) async fn end_leases(data: &Path) -> Result<()> {
     let database = database(data, "rw").await?;
-    let end = "UPDATE jobs SET held_until = 0 WHERE holder IS NOT NULL";
-    database.execute_unprepared(end).await?;
+    for end in [
+        "UPDATE tasks SET lease_expires_at = 0 WHERE state = 'RUNNING'",
+        "UPDATE jobs SET held_until = 0 WHERE holder IS NOT NULL",
+    ] {
+        database.execute_unprepared(end).await?;
+    }
     Ok(database.close().await?)
 }
 

@@ -78,10 +78,8 @@ impl Scene {
             "it ended with {status}: {}",
             mesh.log_end()?
         );
-        if death.wish == Wish::Collect {
-            books::end_jobs(self.data.path()).await?;
-        }
-        books::check(self.data.path(), death.then).await
+        books::check(self.data.path(), death.then).await?;
+        books::end_leases(self.data.path()).await
     }
 
     /// With no further wish than its request, the scan completes; then the store is in order.
@@ -113,8 +111,7 @@ impl Scene {
         let data = self.data.path();
         let mut command = aegis_up(data, "127.0.0.1:0")?;
         for (name, value) in [
-            // The dead one's leases run out soon, and its deaths are no failures of a probe.
-            ("SCAN_ORCHESTRATOR__LEASE_SECONDS", "10"),
+            // Its deaths are no failures of a probe.
             ("SCAN_ORCHESTRATOR__MAX_FAILURES", "100"),
             // Only when a story asks for it.
             ("SCAN_ORCHESTRATOR__JOBS__GRACE_SECONDS", "0"),

@@ -54,9 +54,9 @@ const CANCELLED: &str = "(SELECT cancel_requested_at FROM scans) IS NOT NULL";
 const ENDED: &str = "(SELECT state FROM scans) = 'CANCELLED'";
 const GOES_ON: &str = "(SELECT state FROM scans) IN ('PENDING', 'RUNNING')";
 const NO_REPORT: &str = "(SELECT report_ready_revision FROM scans) = 0";
+/// A report's digest, which its report has taken in, is marked before, in a transaction of its own.
 const UNMARKED: &str = "(SELECT COUNT(*) FROM artifacts a JOIN tasks t ON t.id = a.task_id
-    WHERE a.state = 'DELETING' AND a.name = 'report.jsonl' AND t.state = 'DONE'
-      AND a.epoch = t.epoch) = 0";
+    WHERE a.state = 'DELETING' AND t.kind = 'PROBE') = 0";
 const MARKED: &str = "(SELECT COUNT(*) FROM artifacts WHERE state = 'DELETING') > 0";
 const ALL_COMMITTED: &str = "(SELECT COUNT(*) FROM artifacts WHERE state <> 'COMMITTED') = 0";
 

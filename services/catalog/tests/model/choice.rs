@@ -5,6 +5,7 @@ use proptest::{prelude::*, sample::select, strategy::Union};
 use proptest_state_machine::ReferenceStateMachine;
 
 use crate::{
+    leads::{losses, onward, pairs, refusals, tidying},
     reference::{FileState, LANES, Model, Rest, Scan},
     step::{Answer, Content, How, Plan, Step, Wish, Work},
 };
@@ -19,7 +20,30 @@ pub(crate) struct Reference {
     pub(crate) answer: Answer,
     /// Of two steps at once, had they come in the other order.
     pub(crate) other: Option<Answer>,
+    mood: Mood,
 }
+
+/// What a case is like: one in which all is equally likely never gets far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    /// Scans come to their end.
+    Busy,
+    /// Runs fail or are lost, and are heard again later.
+    Lossy,
+    /// A target pushes back.
+    Refused,
+    /// Scans are deleted, restored and retried, and garbage is collected.
+    Tidy,
+}
+
+/// Most that has to be met is met late, in the last one.
+const MOODS: [Mood; 5] = [
+    Mood::Busy,
+    Mood::Lossy,
+    Mood::Refused,
+    Mood::Tidy,
+    Mood::Tidy,
+];
 
 pub(crate) struct Machine;
 
@@ -28,21 +52,33 @@ impl ReferenceStateMachine for Machine {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Reference> {
-        Just(Reference {
-            model: Model::default(),
-            answer: Answer::Accepted,
-            other: None,
-        })
-        .boxed()
+        select(MOODS.to_vec())
+            .prop_map(|mood| Reference {
+                model: Model::default(),
+                answer: Answer::Accepted,
+                other: None,
+                mood,
+            })
+            .boxed()
     }
 
     fn transitions(state: &Reference) -> BoxedStrategy<Step> {
         let model = &state.model;
-        let asked = asked(model);
+        let asked = asked(model, state.mood);
+        let waits = |scan: &Scan| scan.rest == Rest::All && scan.purge_at > Some(model.now);
+        let time = match state.mood {
+            Mood::Busy => 1,
+            Mood::Lossy | Mood::Refused => 3,
+            Mood::Tidy if model.scans.iter().any(waits) => 12,
+            Mood::Tidy => 4,
+        };
         let mut all = vec![
             (16, asked.clone()),
             (4, asked.prop_map(|step| Step::Lost(Box::new(step))).boxed()),
-            (3, (1..=4_i64).prop_map(|tens| Step::Pass { tens }).boxed()),
+            (
+                time,
+                (1..=4_i64).prop_map(|tens| Step::Pass { tens }).boxed(),
+            ),
             (
                 1,
                 (0..2_usize)
@@ -95,7 +131,7 @@ fn possible(model: &Model, step: &Step) -> bool {
 }
 
 /// What somebody asks the catalog for.
-fn asked(model: &Model) -> BoxedStrategy<Step> {
+fn asked(model: &Model, mood: Mood) -> BoxedStrategy<Step> {
     let poll = (0..2_usize).prop_map(|runner| Step::Poll { runner });
     let fresh = if model.scans.len() < SCANS { 6 } else { 0 };
     let mut all = vec![
@@ -121,6 +157,18 @@ fn asked(model: &Model) -> BoxedStrategy<Step> {
     }
     if !model.leases.is_empty() {
         all.push((18, of_lease(model)));
+    }
+    let fitting = |own: Mood| if mood == own { 40 } else { 4 };
+    let worth = [
+        (60, onward(model)),
+        (fitting(Mood::Lossy), losses(model)),
+        (fitting(Mood::Refused), refusals(model)),
+        (fitting(Mood::Tidy), tidying(model)),
+    ];
+    for (weight, steps) in worth {
+        if !steps.is_empty() {
+            all.push((weight, select(steps).boxed()));
+        }
     }
     Union::new_weighted(all).boxed()
 }
@@ -167,7 +215,7 @@ fn wish(model: &Model) -> BoxedStrategy<Step> {
             (Some(_), _) => vec![Wish::Undelete],
             (None, true) => vec![Wish::Retry, Wish::Retry, Wish::Retry, Wish::Delete],
             (None, false) if scan.state == ScanState::Paused => vec![Wish::Resume; 3],
-            (None, false) => vec![Wish::Cancel, Wish::Pause],
+            (None, false) => vec![],
         };
         all.extend(
             likelier
@@ -178,7 +226,7 @@ fn wish(model: &Model) -> BoxedStrategy<Step> {
     select(all).boxed()
 }
 
-const WORK: [Work; 6] = [
+pub(crate) const WORK: [Work; 6] = [
     Work::Unfinished,
     Work::Parts,
     Work::Purge,
@@ -266,68 +314,4 @@ fn of_lease(model: &Model) -> BoxedStrategy<Step> {
         all.push((6, done.boxed()));
     }
     Union::new_weighted(all).boxed()
-}
-
-/// What two may do at once, with an outcome that is certain.
-fn pairs(model: &Model) -> Vec<(Step, Step)> {
-    let mut pairs = vec![
-        (Step::Poll { runner: 0 }, Step::Poll { runner: 1 }),
-        (Step::Expire, Step::Expire),
-        (Step::ForgetGarbage, Step::ForgetGarbage),
-    ];
-    for work in WORK {
-        let sweep = Step::Sweep {
-            work,
-            dry_run: false,
-        };
-        pairs.push((sweep.clone(), sweep));
-    }
-    for (request, known) in &model.requests {
-        let create = Step::Create {
-            request: *request,
-            plan: known.plan.clone(),
-        };
-        pairs.push((create.clone(), create.clone()));
-        // A request that nobody has sent yet.
-        let request = model.requests.len();
-        let create = Step::Create {
-            request,
-            plan: known.plan.clone(),
-        };
-        pairs.push((create.clone(), create));
-    }
-    for scan in 0..model.scans.len() {
-        for wish in [Wish::Cancel, Wish::Pause, Wish::Retry, Wish::Delete] {
-            let wish = Step::Wish { scan, wish };
-            pairs.push((wish.clone(), wish));
-        }
-    }
-    let held: Vec<usize> = (0..model.leases.len())
-        .filter(|l| model.holds(*l))
-        .collect();
-    for (place, lease) in held.iter().copied().enumerate() {
-        let finish = |lease: usize| match model.leases[lease].uploaded {
-            Some(_) => Step::Finish {
-                lease,
-                how: How::Done,
-            },
-            None => Step::Finish {
-                lease,
-                how: How::Released,
-            },
-        };
-        let report = Step::Report {
-            lease,
-            detectors: 0,
-        };
-        pairs.push((finish(lease), finish(lease)));
-        pairs.push((finish(lease), report.clone()));
-        pairs.push((finish(lease), Step::Expire));
-        pairs.push((report, Step::Expire));
-        for other in &held[place + 1..] {
-            pairs.push((finish(lease), finish(*other)));
-        }
-    }
-    pairs.retain(|(one, other)| model.commute(one, other));
-    pairs
 }

@@ -7,6 +7,7 @@
 
 mod choice;
 mod garbage;
+mod leads;
 mod reach;
 mod reference;
 mod runners;
@@ -37,7 +38,7 @@ use view::View;
 /// Cases of an ordinary run.
 const CASES: u32 = 32;
 /// Steps of a case.
-const STEPS: Range<usize> = 20..60;
+const STEPS: Range<usize> = 40..100;
 
 prop_state_machine! {
     #![proptest_config(config())]

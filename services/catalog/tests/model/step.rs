@@ -131,7 +131,7 @@ pub(crate) mod minutes {
     /// The same for a target that has answered.
     pub(crate) const MAX_OUTAGE: i64 = 55;
     pub(crate) const DELETED_SCAN: i64 = 35;
-    pub(crate) const REQUEST: i64 = 85;
+    pub(crate) const REQUEST: i64 = 145;
     pub(crate) const GRACE: i64 = 5;
     /// Runs and passing events are kept for this long.
     pub(crate) const KEPT: i64 = 25;
