@@ -41,7 +41,8 @@ def complaints(objects: list[Object], secrets: Path) -> list[str]:
             found.append(f"{name} asks something else than the gateway")
             continue
         trigger = spec["triggers"][0]
-        found += [f"{name} {what}" for what in _asked(trigger["metadata"], scaler["metadata"]["namespace"], slots)]
+        asked = _asked(trigger["metadata"], scaler["metadata"]["namespace"], slots, spec.get("maxReplicaCount"))
+        found += [f"{name} {what}" for what in asked]
         authentication = kind(objects, "TriggerAuthentication").get(trigger["authenticationRef"]["name"], {})
         shown = authentication.get("spec", {}).get("secretTargetRef", [])
         if shown != [{"parameter": "token", "name": token[0], "key": token[1]}]:
@@ -65,7 +66,7 @@ def _number(service: str, env: Mapping[str, str], secrets: Path, key: str) -> in
     return number
 
 
-def _asked(metadata: Mapping[str, str], namespace: str, slots: int | None) -> list[str]:
+def _asked(metadata: Mapping[str, str], namespace: str, slots: int | None, most: int | None) -> list[str]:
     path, numbers = contract()
     url = urlsplit(metadata["url"])
     asked = parse_qs(url.query)
@@ -75,7 +76,7 @@ def _asked(metadata: Mapping[str, str], namespace: str, slots: int | None) -> li
         "takes another number": metadata["valueLocation"] == "tasks" and "tasks" in numbers,
         "shows its token otherwise": metadata.get("authMode") == "bearer",
         "counts other slots than runners have": metadata["targetValue"] == str(slots)
-        and asked == {"slots": [str(slots)]},
+        and asked == {"slots": [str((slots or 0) * (most or 0))]},
     }
     return [what for what, fine in wanted.items() if not fine]
 

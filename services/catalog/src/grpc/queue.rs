@@ -7,8 +7,8 @@ use tonic::{Request, Response, Status};
 use super::check;
 use crate::store::Store;
 
-/// Most tasks that a runner runs at once.
-const MAX_SLOTS: i32 = 64;
+/// Most slots of all runners together.
+const MAX_SLOTS: i32 = 10_000;
 
 /// QueueService on a store.
 pub(crate) struct Queue {

@@ -9,7 +9,7 @@ use crate::domain::queue::QueueDepth;
 /// Nobody starts so many runners: counting ends there.
 const MOST: i32 = 10_000;
 
-/// $2 is the slots of a runner, $3 where counting ends. A lease gets an even share of its scan's
+/// $2 is the slots of all runners, $3 where counting ends. A lease gets an even share of its scan's
 /// calls over those slots (`domain::ledger::share`), so a scan has room for its free calls by that
 /// share; and no lane lets more begin than it has calls, or than one when its target pushed back. Tasks
 /// that wait out a backoff count, and scans that wait until fewer others run: how many may is the
@@ -43,7 +43,7 @@ const DEPTH: &str = "
             AS running";
 
 impl Store {
-    /// How much there is to do for runners that run `slots` tasks at once.
+    /// How much there is to do for runners that together run `slots` tasks at once.
     ///
     /// # Errors
     /// Those of the database.

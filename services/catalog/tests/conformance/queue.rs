@@ -23,7 +23,7 @@ async fn depth_for(world: &World, slots: i32) -> (i32, i32) {
     (waiting, running)
 }
 
-/// For runners with two slots, as those of the world have.
+/// For two slots in all, as the world's runner has.
 async fn depth(world: &World) -> (i32, i32) {
     depth_for(world, 2).await
 }
