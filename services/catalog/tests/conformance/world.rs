@@ -134,10 +134,10 @@ impl World {
         self.sql(sql, vec![]).await;
     }
 
-    /// All backoffs and pauses are over.
+    /// All backoffs and pauses are over. Not in one transaction: the lock order is lane before task.
     pub(crate) async fn end_waits(&self) {
-        self.run("UPDATE tasks SET not_before = 0; UPDATE lanes SET paused_until = 0")
-            .await;
+        self.run("UPDATE tasks SET not_before = 0").await;
+        self.run("UPDATE lanes SET paused_until = 0").await;
     }
 
     pub(crate) async fn create(&self, probes: usize) -> ScanId {
