@@ -4,5 +4,6 @@ mod binary;
 mod custom_probes;
 mod drain;
 mod limits;
+mod storage;
 mod support;
 mod tasks;
