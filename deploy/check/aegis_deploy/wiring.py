@@ -50,7 +50,9 @@ def image_variables(service: str) -> dict[str, str]:
 def plain_variables(service: str) -> set[str]:
     """The variables without prefix that the service takes, from its source."""
     sources = (ROOT / "services" / service / "src" / "config").glob("*.rs")
-    files = [*sources, ROOT / "services" / service / "src" / "config.rs"]
+    source = ROOT / "services" / service / "src"
+    config = source / "config.rs"
+    files = [*sources, config if config.exists() else source / "config" / "mod.rs"]
     return {n for file in files for n in re.findall(r'PlainVariable::(?:text|file)\(\s*"(\w+)"', file.read_text())}
 
 
