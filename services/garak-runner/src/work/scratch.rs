@@ -5,10 +5,17 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use aegis_mesh::{Error, Result};
 use nix::sys::statvfs::statvfs;
+
+/// How often a directory is removed that is not empty when it should be, and how soon again: a fifth
+/// of a second in all.
+const TRIES: u32 = 20;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// The runner's scratch directory. Whoever holds this is alone in it.
 pub(crate) struct Scratch {
@@ -88,11 +95,17 @@ fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
+/// Processes of a run that were killed may still write for a moment, while it is removed: then what
+/// they have made is removed, too.
 fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
+    for _ in 1..TRIES {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => sleep(MOMENT),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(()),
+        }
     }
+    fs::remove_dir_all(path)
 }
 
 #[cfg(test)]
@@ -114,6 +127,33 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
         drop(run);
         assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_dying_process_still_writes_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(folder.path()).unwrap();
+        let run = scratch.directory("task-1").unwrap();
+        let path = run.path().to_owned();
+        let began = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                began.wait();
+                let until = std::time::Instant::now() + MOMENT * 5;
+                let mut number = 0;
+                while std::time::Instant::now() < until {
+                    number += 1;
+                    // The directory may be gone by now.
+                    let _ = fs::write(path.join(number.to_string()), "");
+                }
+            });
+            began.wait();
+            drop(run);
+        });
+        assert_eq!(
+            fs::read_dir(folder.path().join("scratch")).unwrap().count(),
+            0
+        );
     }
 
     #[test]
