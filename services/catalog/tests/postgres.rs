@@ -1,6 +1,9 @@
 //! What only PostgreSQL has: roles, TLS, limits of statements.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use aegis_catalog::{
     Config, Deps,
@@ -10,6 +13,7 @@ use aegis_mesh::{
     CallContext, Error, MeshChannel, Principal, Secret, Shutdown, context::with_context,
 };
 use aegis_proto::{
+    ids::{ProjectId, ScanId},
     internal::catalog::v1 as catalog,
     scan::v1::{self as scan, history_service_client::HistoryServiceClient},
 };
@@ -18,7 +22,7 @@ use catalog::{
     scan_store_service_client::ScanStoreServiceClient,
     task_queue_service_client::TaskQueueServiceClient,
 };
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::{ConnectionTrait, Database, DatabaseBackend, Statement};
 use sha2::Digest;
 
 const CATALOGUE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -255,6 +259,43 @@ async fn a_statement_that_takes_too_long_is_given_up() {
     assert!(refused.is_retryable());
     holding.rollback().await.unwrap();
     store.list(&project, &query, None, 1).await.unwrap();
+}
+
+/// Calls are dropped at any point: a client that goes, a deadline. The next call gets a connection
+/// that is in no transaction of theirs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_given_up_leaves_no_transaction() {
+    const LEFT: &str = "SELECT pid FROM pg_stat_activity
+        WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+    const DAY: Duration = Duration::from_secs(86_400);
+    let database = Postgres::shared().create_database();
+    let options = DatabaseOptions::at(Location::Postgres(database.url()));
+    let retention = store::Retention {
+        deleted_scan: DAY,
+        request: DAY,
+        upload: DAY,
+    };
+    let store = store::Store::open(&options, retention).await.unwrap();
+    let raw = Database::connect(database.url()).await.unwrap();
+    let project = ProjectId::default_project();
+    let mut given_up = 0;
+    for turns in (0..3_000).step_by(10) {
+        let patience = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            _ = store.cancel(&project, ScanId::generate(), "") => {}
+            () = patience => given_up += 1,
+        }
+        let until = Instant::now() + Duration::from_secs(5);
+        let left = || raw.query_all_raw(Statement::from_string(DatabaseBackend::Postgres, LEFT));
+        while !left().await.unwrap().is_empty() {
+            assert!(Instant::now() < until, "one is left after {turns} turns");
+        }
+    }
+    assert!(given_up > 20, "{given_up}");
 }
 
 /// Nothing is acknowledged that is not stored, and work goes on by itself.

@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
+use aegis_mesh::spawn;
 use aegis_proto::ids::ScanId;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, IsolationLevel, QueryResult,
     TransactionOptions, TransactionTrait, Value,
 };
+use tokio::sync::oneshot;
 
-use super::{dialect::Dialect, fault::Result, hub::Hub, notify::Change};
+use super::{
+    dialect::Dialect,
+    fault::{Fault, Result},
+    hub::Hub,
+    notify::Change,
+};
 
 /// One transaction. Dropped without a commit, it is rolled back.
 pub(crate) struct Tx {
@@ -27,7 +34,7 @@ impl Tx {
         dialect: Dialect,
         hub: &Arc<Hub>,
     ) -> Result<Self> {
-        let inner = writer.begin_with_options(dialect.write_options()).await?;
+        let inner = begin(writer, dialect.write_options()).await?;
         Ok(Self {
             inner,
             dialect,
@@ -50,7 +57,7 @@ impl Tx {
             ..TransactionOptions::default()
         };
         Ok(Self {
-            inner: reader.begin_with_options(options).await?,
+            inner: begin(reader, options).await?,
             dialect,
             hub: Arc::clone(hub),
             wake_queue: false,
@@ -154,6 +161,27 @@ impl Tx {
         }
         Ok(())
     }
+}
+
+/// Begins a transaction, also when whoever asked for it has gone meanwhile: then it is rolled back.
+/// When its BEGIN was sent and not waited for, the driver (sqlx 0.9) takes the connection for one
+/// without a transaction; it would wait in the pool with one that is open, for the next call's
+/// statements.
+async fn begin(
+    pool: &DatabaseConnection,
+    options: TransactionOptions,
+) -> Result<DatabaseTransaction> {
+    let pool = pool.clone();
+    let (give, given) = oneshot::channel();
+    let work = async move {
+        if !give.is_closed() {
+            // Where nobody takes it, it is dropped, which rolls it back.
+            drop(give.send(pool.begin_with_options(options).await));
+        }
+    };
+    spawn("begin", work).detach();
+    let gone = |_| Fault::Corrupt("a transaction's beginning was ended".to_owned());
+    Ok(given.await.map_err(gone)??)
 }
 
 /// The database's clock, in unix milliseconds.
