@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test chaos bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python test-deploy baseline tools clean
+.PHONY: help demo test chaos soak bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python test-deploy baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,12 @@ chaos: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done ## Scans whil
 	  --features aegis-catalog/unfenced,aegis-garak-runner/unfenced
 	AEGIS_CHAOS_SEED=$(SEED) AEGIS_CHAOS_SCANS=$(SCANS) AEGIS_CHAOS_FAULTS=$(FAULTS) \
 	  cargo test --workspace --locked --test chaos
+
+# In debug, as all tests. Every sample is in target/tmp/soak.tsv then.
+MINUTES ?= 15
+soak: $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done ## Constant load under which nothing may grow: MINUTES, 15
+	cargo build --workspace --bins --locked
+	AEGIS_SOAK_MINUTES=$(MINUTES) cargo test --workspace --locked --test soak
 
 baseline: $(TOOLS)/uv.done ## Accept today's contracts as what may not be broken
 	$(BUF) build -o $(BASELINE)

@@ -6,3 +6,4 @@ pub mod cluster;
 pub mod data;
 pub mod mesh;
 pub mod process;
+pub mod usage;

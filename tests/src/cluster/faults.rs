@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::ErrorKind,
     os::unix::fs::{FileExt, MetadataExt},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::Cluster;
+use super::{Cluster, member::seen_from_here};
 
 impl Cluster {
     /// Kills a process, and starts it again after so long.
@@ -52,9 +52,8 @@ impl Cluster {
         if process.status()?.is_some() {
             return Ok(());
         }
-        let root = format!("/proc/{}/root", process.id());
-        let filler = PathBuf::from(format!("{root}{}/filler", disk.display()));
-        let folder = PathBuf::from(format!("{root}{}", disk.display()));
+        let folder = seen_from_here(disk, process.id());
+        let filler = folder.join("filler");
         // Right after its start it has none yet.
         if std::fs::metadata(folder)?.dev() == std::fs::metadata(self.data.path())?.dev() {
             return Ok(());

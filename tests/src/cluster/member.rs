@@ -72,6 +72,11 @@ impl Member {
     }
 }
 
+/// A folder of a process that has a file system of its own there.
+pub(super) fn seen_from_here(folder: &Path, id: i32) -> PathBuf {
+    PathBuf::from(format!("/proc/{id}/root{}", folder.display()))
+}
+
 /// What starts a process. The signal at its parent's end is that of the thread that started it.
 fn command(
     member: &str,

@@ -2,6 +2,7 @@
 
 mod faults;
 mod member;
+mod running;
 mod topology;
 
 use std::{
@@ -18,10 +19,13 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-pub use self::topology::{arrows, has_disk, members};
 use self::{
     member::Member,
     topology::{ENTRANCE, PROCESSES, arrows_of, of_service, own, service_of},
+};
+pub use self::{
+    running::Running,
+    topology::{arrows, has_disk, members},
 };
 use crate::{client::Client, mesh, process::binary};
 
