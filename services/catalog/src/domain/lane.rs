@@ -46,7 +46,8 @@ impl Lane {
     }
 
     /// The target pushed back on a run that it had answered before, or not: nothing is leased for
-    /// a while.
+    /// a while. No longer than necessary when it is given up: then each try ends a scan, and the
+    /// others wait for theirs.
     pub fn push_back(
         &mut self,
         now: i64,
@@ -56,7 +57,11 @@ impl Lane {
     ) {
         self.has_answered |= had_answered;
         let since = *self.backpressure_since.get_or_insert(now);
-        let until = now + policy.rest(retry_after_ms, now - since);
+        let silent = match self.is_given_up(now, policy) {
+            true => 0,
+            false => now - since,
+        };
+        let until = now + policy.rest(retry_after_ms, silent);
         self.paused_until = self.paused_until.max(until);
     }
 

@@ -131,6 +131,22 @@ fn going(scan: &Scan) -> ScanState {
     }
 }
 
+/// The target is given up: a probe's task that waits for it ends as the one did that tried it.
+pub fn give_up_queued(
+    scan: &mut Scan,
+    lane: &mut Lane,
+    task: &mut Task,
+    reason: &str,
+    message: &str,
+    log: &mut Log,
+) {
+    scan.queued -= 1;
+    lane.queued -= 1;
+    let (reason, message) = (reason.to_owned(), message.to_owned());
+    end_without_results(scan, task, TaskState::Failed, reason, message, log);
+    lane.forget_if_idle();
+}
+
 /// A probe's task that waits is cancelled.
 pub fn cancel_queued(scan: &mut Scan, lane: &mut Lane, task: &mut Task, log: &mut Log) {
     scan.queued -= 1;

@@ -2,21 +2,13 @@
 
 use aegis_proto::ids::{ProjectId, ScanId};
 
-use super::{Store, fault::Result, key, scans, settle, tasks, tx::Tx};
+use super::{Store, fault::Result, scans, settle, tasks, tx::Tx};
 use crate::domain::{
     event::Log,
     ledger,
     scan::{Scan, ScanState, ScanView},
-    task::{TaskKind, TaskState},
+    task::TaskKind,
 };
-
-/// All probes that wait, in one statement; the scan is locked, so these are the ones that were
-/// counted. A report that waits is made: what was evaluated stays, and gets its report.
-const CANCEL_QUEUED: &str = "
-    UPDATE tasks SET
-        state = 'CANCELLED', ended_at = $3, reason = $4, message = $5,
-        attempts_total = 0
-    WHERE project_id = $1 AND scan_id = $2 AND kind = 'PROBE' AND state = 'QUEUED'";
 
 impl Store {
     /// Cancels a scan. One that has ended, or is being cancelled, is returned unchanged.
@@ -72,17 +64,11 @@ async fn cancel_queued(
     if was_paused {
         ledger::unpause(scan, &mut lane);
     }
-    let queued = [TaskState::Queued];
-    let mut reason = (String::new(), String::new());
-    for mut task in tasks::of_scan(tx, &project, scan.id, TaskKind::Probe, &queued).await? {
-        ledger::cancel_queued(scan, &mut lane, &mut task, log);
-        reason = (task.reason, task.message);
+    // A report that waits is made: what was evaluated stays, and gets its report.
+    let mut queued = tasks::queued(tx, scan).await?;
+    for task in &mut queued {
+        ledger::cancel_queued(scan, &mut lane, task, log);
     }
-    let values = [now.into(), reason.0.into(), reason.1.into()];
-    tx.execute(
-        CANCEL_QUEUED,
-        key(&project, scan.id.0).into_iter().chain(values),
-    )
-    .await?;
+    tasks::end_queued(tx, scan, queued.last(), now).await?;
     scans::save_lane(tx, &project, &lane).await
 }

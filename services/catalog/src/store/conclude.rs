@@ -67,6 +67,8 @@ impl Ending {
         sent: Option<&Outcome>,
     ) -> Result<()> {
         let outcome = sent.map_or("EXPIRED", |sent| sent.kind.as_str());
+        let is_given_up = matches!(verdict, Verdict::GiveUp { .. })
+            && sent.is_some_and(|sent| sent.kind == OutcomeKind::Backpressure);
         let lane = (self.task.kind == TaskKind::Probe).then_some(&mut self.lane);
         ledger::end_run(
             &mut self.scan,
@@ -90,6 +92,9 @@ impl Ending {
             key(&project, self.task.id.0).into_iter().chain(run),
         )
         .await?;
+        if is_given_up {
+            self.give_up_queued(tx).await?;
+        }
         if self.task.kind == TaskKind::Probe {
             scans::save_lane(tx, &project, &self.lane).await?;
         }
@@ -99,5 +104,25 @@ impl Ending {
         // Room came free, a task waits again, or a report is to be made.
         tx.wake_queue();
         Ok(())
+    }
+
+    /// The target was waited for as long as it may be: the scan's other probes would find out the
+    /// same, one after the other. Those of a paused scan wait for something else.
+    async fn give_up_queued(&mut self, tx: &Tx) -> Result<()> {
+        if self.task.kind != TaskKind::Probe || self.scan.is_paused() {
+            return Ok(());
+        }
+        let mut queued = tasks::queued(tx, &self.scan).await?;
+        for task in &mut queued {
+            ledger::give_up_queued(
+                &mut self.scan,
+                &mut self.lane,
+                task,
+                &self.task.reason,
+                &self.task.message,
+                &mut self.log,
+            );
+        }
+        tasks::end_queued(tx, &self.scan, queued.last(), self.now).await
     }
 }

@@ -1,17 +1,18 @@
 //! Tasks under their scan's lock.
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Set};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, Set, Value};
 use sha2::{Digest, Sha256};
 
 use super::{
     entity::task,
     fault::{Fault, Result},
-    fence, rows,
+    fence, key, rows,
     tx::Tx,
 };
 use crate::domain::{
     refusal,
+    scan::Scan,
     task::{LeaseProof, Task, TaskKind, TaskState},
 };
 
@@ -66,6 +67,35 @@ async fn find(
         row.epoch = proof.epoch.0;
     }
     Ok(found)
+}
+
+/// All probes that wait, in one statement; the scan is locked, so these are the ones that were
+/// counted.
+const END_QUEUED: &str = "
+    UPDATE tasks SET
+        state = $4, ended_at = $3, reason = $5, message = $6, attempts_total = 0
+    WHERE project_id = $1 AND scan_id = $2 AND kind = 'PROBE' AND state = 'QUEUED'";
+
+/// The probes of a locked scan that wait.
+pub(crate) async fn queued(tx: &Tx, scan: &Scan) -> Result<Vec<Task>> {
+    let queued = [TaskState::Queued];
+    of_scan(tx, &scan.project, scan.id, TaskKind::Probe, &queued).await
+}
+
+/// Writes that all of them ended, in the same way as `one` of them.
+pub(crate) async fn end_queued(tx: &Tx, scan: &Scan, one: Option<&Task>, now: i64) -> Result<()> {
+    let Some(one) = one else {
+        return Ok(());
+    };
+    let values: [Value; 4] = [
+        now.into(),
+        one.state.as_str().into(),
+        one.reason.as_str().into(),
+        one.message.as_str().into(),
+    ];
+    let values = key(&scan.project, scan.id.0).into_iter().chain(values);
+    tx.execute(END_QUEUED, values).await?;
+    Ok(())
 }
 
 /// What is stored of a lease's token.

@@ -20,6 +20,8 @@ on_both!(
     the_target_may_name_the_time,
     other_lanes_go_on,
     it_ends_after_its_longest_time,
+    the_next_scan_is_tried_soon,
+    a_paused_scan_is_not_given_up,
     one_good_run_begins_anew,
     an_idle_lane_forgets,
     one_run_alone_tries_the_target_again,
@@ -90,20 +92,56 @@ async fn other_lanes_go_on(world: &World) {
     assert_eq!(world.lease().await, None);
 }
 
-async fn it_ends_after_its_longest_time(world: &World) {
-    let id = world.create(2).await;
-    push_back(world, &POLICY).await;
+/// The target has been silent for longer than any policy waits.
+async fn silent_for_ever(world: &World) {
     world
         .sql("UPDATE lanes SET backpressure_since = 1", vec![])
         .await;
     world.end_waits().await;
-    for _ in 0..2 {
-        push_back(world, &POLICY).await;
-        world.end_waits().await;
-    }
+}
+
+async fn it_ends_after_its_longest_time(world: &World) {
+    let id = world.create(20).await;
+    push_back(world, &POLICY).await;
+    silent_for_ever(world).await;
+    // One try for all of the scan's probes.
+    push_back(world, &POLICY).await;
     let view = world.get(id).await;
     assert_eq!(view.scan.state, ScanState::Failed);
     assert_eq!(view.scan.failure.unwrap().reason, "TARGET_BUSY");
+    assert_eq!(view.scan.not_evaluated, 20);
+    let kinds = world.kinds(id).await.into_iter();
+    assert_eq!(
+        kinds.filter(|kind| kind == "PROBE_NOT_EVALUATED").count(),
+        20
+    );
+}
+
+async fn the_next_scan_is_tried_soon(world: &World) {
+    world.create(3).await;
+    let next = world.create(3).await;
+    push_back(world, &POLICY).await;
+    silent_for_ever(world).await;
+    push_back(world, &POLICY).await;
+    let rest = "SELECT MAX(l.paused_until) - MAX(e.at) FROM lanes l, scan_events e";
+    assert!(world.number(rest).await <= POLICY.lane_pause_ms);
+    // It is not given up unasked: its target may be back.
+    assert_eq!(world.get(next).await.scan.not_evaluated, 0);
+    world.end_waits().await;
+    world.done(&world.leased().await).await.unwrap();
+    world.work_off().await;
+    assert_eq!(world.get(next).await.scan.state, ScanState::Completed);
+}
+
+async fn a_paused_scan_is_not_given_up(world: &World) {
+    let id = world.create(3).await;
+    push_back(world, &POLICY).await;
+    silent_for_ever(world).await;
+    let trial = world.leased().await;
+    world.store.pause(&world.project, id, "").await.unwrap();
+    let busy = outcome(OutcomeKind::Backpressure, "TARGET_BUSY");
+    world.finish(&trial.lease, &busy).await.unwrap();
+    assert_eq!(world.get(id).await.scan.not_evaluated, 1);
 }
 
 async fn one_good_run_begins_anew(world: &World) {

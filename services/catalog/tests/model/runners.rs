@@ -282,6 +282,9 @@ impl Model {
                 scan.tasks[number].state = TaskState::Failed;
                 if probe {
                     scan.say_of("PROBE_NOT_EVALUATED", number);
+                    if pushed_back && scan.state != ScanState::Paused {
+                        scan.give_up_queued();
+                    }
                 } else {
                     scan.report = ReportState::Failed;
                     scan.say_of("REPORT_FAILED", number);

@@ -106,13 +106,22 @@ impl Scan {
         }
         self.cancelled = true;
         self.move_to(ScanState::Cancelling, now);
+        self.end_queued(TaskState::Cancelled);
+        self.settle(true, now);
+    }
+
+    /// The target is given up for all of the scan's probes.
+    pub(crate) fn give_up_queued(&mut self) {
+        self.end_queued(TaskState::Failed);
+    }
+
+    fn end_queued(&mut self, state: TaskState) {
         for index in 0..self.plan.probes {
             if self.tasks[index].state == TaskState::Queued {
-                self.tasks[index].state = TaskState::Cancelled;
+                self.tasks[index].state = state;
                 self.say_of("PROBE_NOT_EVALUATED", index);
             }
         }
-        self.settle(true, now);
     }
 
     fn pause(&mut self, now: i64) {
