@@ -1,11 +1,20 @@
 //! The measurements that the README quotes: Aegis against plain `garak`, in one run, at the
 //! plain one's best setting, with no more calls in flight than it had.
 
+mod catalogue;
+mod cost;
 mod large;
 mod ours;
 mod plain;
 mod probes;
 mod process;
+mod progress;
+mod queue;
+mod recovery;
+mod runner;
+mod scaling;
+mod services;
+mod sse;
 mod table;
 
 use std::time::Duration;
@@ -19,7 +28,7 @@ use table::Table;
 /// Measure Aegis against plain garak.
 #[derive(Parser)]
 struct Args {
-    /// What to measure; all but `many`, which takes half an hour, when none is named
+    /// What to measure; when none is named, the first of them, some ten minutes
     #[arg(value_enum)]
     what: Vec<Measurement>,
     /// The aegis binary
@@ -87,6 +96,16 @@ enum Measurement {
     ManyInstant,
     /// From cancel to garak's end
     Cancel,
+    /// From a runner's death until its probe runs again
+    RunnerDeath,
+    /// From the start of a service that died until it serves again
+    ServiceDeath,
+    /// One scan on 1, 2, 4 and 8 slots
+    Scaling,
+    /// 200,000 tasks that wait
+    Queue,
+    /// A thousand who watch
+    Progress,
     /// The history of up to a million scans; an hour or two, and 40 GB
     Large,
 }
@@ -121,6 +140,16 @@ async fn measure(what: Measurement, args: &Args, table: &mut Table) -> Result<()
         Measurement::Idle => return idle(aegis, table).await,
         Measurement::Start => return start(aegis, table).await,
         Measurement::Cancel => return cancel(aegis, table).await,
+        Measurement::RunnerDeath => return recovery::of_a_runner(table).await,
+        Measurement::ServiceDeath => return recovery::of_a_service(table).await,
+        Measurement::Scaling => return scaling::measure(aegis, table).await,
+        Measurement::Queue => {
+            for database in &args.database {
+                queue::measure(table, *database).await?;
+            }
+            return Ok(());
+        }
+        Measurement::Progress => return progress::measure(table).await,
         Measurement::Large => return large::measure(&args.large()).await,
         Measurement::Latency => ("12 probes, 50 ms target", &probes::TWELVE, 5, 50),
         Measurement::Instant => ("12 probes, instant target", &probes::TWELVE, 5, 0),

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use crate::{LIMIT, process};
 
-/// A mesh in one process, two slots.
+/// A mesh in one process.
 pub(crate) struct Mesh {
     process: Process,
     client: Client,
@@ -35,6 +35,10 @@ pub(crate) struct Run {
 
 impl Mesh {
     pub(crate) fn start(aegis: &Path) -> Result<Self> {
+        Self::start_with(aegis, 2)
+    }
+
+    pub(crate) fn start_with(aegis: &Path, slots: u32) -> Result<Self> {
         let data = tempfile::tempdir()?;
         let mut command = Command::new(aegis);
         command
@@ -43,7 +47,7 @@ impl Mesh {
                 "--listen",
                 "127.0.0.1:0",
                 "--slots",
-                "2",
+                &slots.to_string(),
                 "--data-dir",
             ])
             .arg(data.path().join("data"))
@@ -167,7 +171,8 @@ impl Mesh {
     }
 }
 
-fn spec(
+/// What a scan of the target is created with.
+pub(crate) fn spec(
     target: &DemoTarget,
     behaviour: &str,
     probes: &[&str],

@@ -29,7 +29,14 @@ impl Table {
         ));
     }
 
-    /// A figure that plain garak has not.
+    /// A figure of ours against another one, and their ratio.
+    pub(crate) fn compare(&mut self, what: &str, ours: &str, other: &str, ratio: f64, goal: &str) {
+        self.0.push(format!(
+            "| {what} | {ours} | {other} | **{ratio:.2}** | {goal} |"
+        ));
+    }
+
+    /// A figure that nothing else has.
     pub(crate) fn fact(&mut self, what: &str, value: String, goal: &str) {
         self.0
             .push(format!("| {what} | {value} | - | - | {goal} |"));
@@ -40,7 +47,7 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "| what | Aegis | plain garak, best setting | ratio | goal |"
+            "| what | Aegis | plain garak, best setting, or as said | ratio | goal |"
         )?;
         writeln!(f, "| --- | --- | --- | --- | --- |")?;
         self.0.iter().try_for_each(|row| writeln!(f, "{row}"))

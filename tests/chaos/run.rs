@@ -16,8 +16,9 @@ use crate::{
     plan::{Fault, Plan, PlannedFault},
 };
 
-/// Longest from the last fault until all scans have ended.
-const QUIET: Duration = Duration::from_secs(300);
+/// Longest from the last fault, or the end of a scan or task after it, until the next ends: how long
+/// all of them take says something of the machine alone.
+const QUIET: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// So that bad luck shows, and passes, in seconds. 4 s is the lease.
@@ -123,15 +124,22 @@ impl Run {
         done.with_context(|| planned.to_string())
     }
 
-    /// Waits until no scan and no task is left; what is left after that is found by the check.
+    /// Waits until no scan and no task is left, or none ends any more; what is left then is found
+    /// by the check.
     async fn ended(&self) -> Result<()> {
-        let until = Instant::now() + QUIET;
-        while !rows::open(&self.database).await?.is_empty() {
-            if Instant::now() > until {
+        let mut fewest = usize::MAX;
+        let mut since = Instant::now();
+        while since.elapsed() < QUIET {
+            let open = rows::open(&self.database).await?.len();
+            if open == 0 {
                 return Ok(());
+            }
+            if open < fewest {
+                (fewest, since) = (open, Instant::now());
             }
             sleep(LOOK).await;
         }
+        eprintln!("does not end: {:#?}", rows::waiting(&self.database).await?);
         Ok(())
     }
 

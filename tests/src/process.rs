@@ -13,24 +13,21 @@ use nix::{
     unistd::Pid,
 };
 
-/// A binary of the workspace, built beside this test.
+/// A binary of the workspace, built as this program: beside it, or a folder above that of a test.
 ///
 /// # Errors
 /// When it was not built: `cargo build --workspace --bins` comes first.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test
-        .ancestors()
-        .nth(2)
-        .context("a test lies two folders below the binaries")?;
-    let path = folder.join(name);
-    if !path.try_exists()? {
-        bail!(
-            "{} is missing: cargo build --workspace --bins",
-            path.display()
-        );
-    }
-    Ok(path)
+    let program = std::env::current_exe()?;
+    let mut folders = program.ancestors().skip(1).take(2);
+    let built = folders.find(|folder| folder.join(name).is_file());
+    let folder = built.with_context(|| {
+        format!(
+            "{name} is missing near {}: cargo build --workspace --bins",
+            program.display()
+        )
+    })?;
+    Ok(folder.join(name))
 }
 
 /// The Python that has garak, as `make` installs it.

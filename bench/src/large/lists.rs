@@ -40,7 +40,7 @@ pub(super) async fn measure(
         let ask = async |token: &str| {
             let path = format!("/v1/scans?pageSize={PAGE}&{list}&pageToken={token}");
             let ask = async || full(mesh, &path).await;
-            cost::measure(REQUESTS, mesh.id(), database, ask).await
+            cost::measure(REQUESTS, &[mesh.id()], database, ask).await
         };
         let first = ask("").await?;
         let (token, rows) = deep(mesh, &list).await?;

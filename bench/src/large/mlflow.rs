@@ -77,7 +77,7 @@ async fn of_ours(mesh: &Mesh, filter: &str) -> Result<Cost> {
         let page = mesh.client().get(&path).await?.ok()?;
         full(&page, "scans")
     };
-    cost::measure(REQUESTS, mesh.id(), None, ask).await
+    cost::measure(REQUESTS, &[mesh.id()], None, ask).await
 }
 
 /// By the number of workers with the lowest median.
@@ -171,7 +171,7 @@ impl Server {
         for _ in 0..5 * WORKERS[2] {
             ask().await?;
         }
-        cost::measure(REQUESTS, self.process.id(), None, ask).await
+        cost::measure(REQUESTS, &[self.process.id()], None, ask).await
     }
 
     async fn search(&self, filter: &str) -> Result<Value> {

@@ -1,7 +1,6 @@
 //! What a history of years costs, through the gateway: lists, statistics, and single reports of a
 //! gigabyte; and how it compares.
 
-mod cost;
 mod goals;
 mod growth;
 mod lists;
@@ -18,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::ValueEnum;
+
+use crate::cost;
 use goals::Goals;
 use growth::Growth;
 use store::{Size, Store};

@@ -91,7 +91,7 @@ async fn from(
         full(&mesh, &path).await?;
         let first = began.elapsed();
         let ask = async || full(&mesh, &path).await;
-        let cost = cost::measure(REQUESTS, mesh.id(), Some(s3.id()), ask).await?;
+        let cost = cost::measure(REQUESTS, &[mesh.id()], Some(s3.id()), ask).await?;
         goals.judge(
             &format!("first {PAGE} hits, one in {hit_every}, in a report of 1 GB, from {name}"),
             "p99 < 50 ms",

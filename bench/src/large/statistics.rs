@@ -41,7 +41,7 @@ pub(super) async fn measure(
     let mut all: Vec<(String, Cost)> = Vec::new();
     for path in questions() {
         let ask = async || answered(mesh, &path).await.map(drop);
-        let cost = cost::measure(REQUESTS, mesh.id(), database, ask).await?;
+        let cost = cost::measure(REQUESTS, &[mesh.id()], database, ask).await?;
         println!("{label}: {path} {}", cost.said());
         let rows = answered(mesh, &path).await?;
         growth.add("statistics", size, &path, rows, cost);

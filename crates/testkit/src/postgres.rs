@@ -173,6 +173,11 @@ impl Postgres {
         TestDatabase { server: self, name }
     }
 
+    /// A program that comes with the server.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.programs.join(name)
+    }
+
     /// Where it listens, on loopback.
     pub fn address(&self) -> SocketAddr {
         ([127, 0, 0, 1], self.port).into()

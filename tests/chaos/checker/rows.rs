@@ -139,6 +139,25 @@ pub(crate) async fn open(database: &impl ConnectionTrait) -> Result<Vec<Violatio
     Ok(found)
 }
 
+/// What each task that has not ended waits for: times are in seconds from now.
+const WAITING: &str = "
+    SELECT t.id || ' ' || jsonb_build_object(
+        'scan', t.scan_id, 'scan state', s.state, 'target', s.spec #>> '{target,options,uri}',
+        'kind', t.kind, 'probe', t.probe, 'state', t.state, 'epoch', t.epoch,
+        'failures', t.failures, 'reason', t.reason,
+        'not before', (t.not_before - n.now) / 1000, 'lease expires', (t.lease_expires_at - n.now) / 1000,
+        'lane', jsonb_build_object('in flight', l.in_flight, 'queued', l.queued,
+            'paused until', (l.paused_until - n.now) / 1000,
+            'silent since', (l.backpressure_since - n.now) / 1000, 'has answered', l.has_answered))
+    FROM tasks t JOIN scans s ON s.id = t.scan_id LEFT JOIN lanes l ON l.id = t.lane_id
+    CROSS JOIN (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now) n
+    WHERE t.state IN ('QUEUED', 'RUNNING')";
+
+/// Tasks that have not ended, and why: for whoever looks into a run that did not come to its end.
+pub(crate) async fn waiting(database: &impl ConnectionTrait) -> Result<Vec<String>> {
+    ids(database, WAITING, []).await
+}
+
 async fn violations(
     database: &impl ConnectionTrait,
     what: &str,

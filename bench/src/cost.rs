@@ -11,18 +11,18 @@ const BEFORE: usize = 5;
 
 /// What some requests cost, one after another.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cost {
-    pub(super) p50: Duration,
-    pub(super) p99: Duration,
+pub(crate) struct Cost {
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
     /// Of the processes that answer, per request.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// Of the database's own processes, per request; zero where there are none.
-    pub(super) database: Duration,
+    pub(crate) database: Duration,
 }
 
 impl Cost {
     /// For a table.
-    pub(super) fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         let database = match self.database {
             Duration::ZERO => String::new(),
             database => format!(" + {:.2} ms of the server", ms(database)),
@@ -36,16 +36,16 @@ impl Cost {
     }
 
     /// All that is used of the CPU.
-    pub(super) fn all_cpu(&self) -> Duration {
+    pub(crate) fn all_cpu(&self) -> Duration {
         self.cpu + self.database
     }
 }
 
-/// Asks so many times, one request after the other. `server` and what is below it answers,
-/// `database` and what is below it is its database.
-pub(super) async fn measure(
+/// Asks so many times, one request after the other. `servers` and what is below them answer,
+/// `database` and what is below it is their database.
+pub(crate) async fn measure(
     requests: usize,
-    server: i32,
+    servers: &[i32],
     database: Option<i32>,
     mut ask: impl AsyncFnMut() -> Result<()>,
 ) -> Result<Cost> {
@@ -53,14 +53,20 @@ pub(super) async fn measure(
         ask().await?;
     }
     let cpu_of = |root: Option<i32>| root.map_or(Ok(Duration::ZERO), process::cpu_of_tree);
-    let before = (cpu_of(Some(server))?, cpu_of(database)?);
+    let answering = || {
+        servers
+            .iter()
+            .map(|server| process::cpu_of_tree(*server))
+            .sum::<Result<Duration>>()
+    };
+    let before = (answering()?, cpu_of(database)?);
     let mut times = Vec::with_capacity(requests);
     for _ in 0..requests {
         let began = Instant::now();
         ask().await?;
         times.push(began.elapsed());
     }
-    let after = (cpu_of(Some(server))?, cpu_of(database)?);
+    let after = (answering()?, cpu_of(database)?);
     times.sort();
     Ok(Cost {
         p50: times[requests / 2],
@@ -70,6 +76,6 @@ pub(super) async fn measure(
     })
 }
 
-pub(super) fn ms(time: Duration) -> f64 {
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
