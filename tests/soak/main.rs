@@ -56,7 +56,7 @@ fn minutes() -> Result<Option<u64>> {
     match std::env::var(NAME) {
         Ok(text) if !text.is_empty() => {
             let minutes = text.parse().with_context(|| format!("{NAME}={text}"))?;
-            ensure!((3..=1440).contains(&minutes), "{NAME}={text}: 3 to 1440");
+            ensure!((5..=1440).contains(&minutes), "{NAME}={text}: 5 to 1440");
             Ok(Some(minutes))
         }
         _ => Ok(None),

@@ -25,6 +25,12 @@ use catalog::{
 use sea_orm::{ConnectionTrait, Database, DatabaseBackend, Statement};
 use sha2::Digest;
 
+const DAY: Duration = Duration::from_secs(86_400);
+const RETENTION: store::Retention = store::Retention {
+    deleted_scan: DAY,
+    request: DAY,
+    upload: DAY,
+};
 const CATALOGUE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 async fn run_sql(url: &str, statements: &[String]) -> Result<(), sea_orm::DbErr> {
@@ -242,12 +248,7 @@ async fn a_statement_that_takes_too_long_is_given_up() {
     // Shorter than the wait for the lock, which is another limit.
     options.statement_timeout = Duration::from_millis(300);
     options.timeout = Duration::from_secs(60);
-    let retention = store::Retention {
-        deleted_scan: Duration::ZERO,
-        request: Duration::from_secs(86_400),
-        upload: Duration::from_secs(3_600),
-    };
-    let store = store::Store::open(&options, retention).await.unwrap();
+    let store = store::Store::open(&options, RETENTION).await.unwrap();
     let other = Database::connect(database.url()).await.unwrap();
     let holding = sea_orm::TransactionTrait::begin(&other).await.unwrap();
     let lock = "LOCK TABLE scans IN ACCESS EXCLUSIVE MODE";
@@ -267,15 +268,9 @@ async fn a_statement_that_takes_too_long_is_given_up() {
 async fn a_call_that_is_given_up_leaves_no_transaction() {
     const LEFT: &str = "SELECT pid FROM pg_stat_activity
         WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
-    const DAY: Duration = Duration::from_secs(86_400);
     let database = Postgres::shared().create_database();
     let options = DatabaseOptions::at(Location::Postgres(database.url()));
-    let retention = store::Retention {
-        deleted_scan: DAY,
-        request: DAY,
-        upload: DAY,
-    };
-    let store = store::Store::open(&options, retention).await.unwrap();
+    let store = store::Store::open(&options, RETENTION).await.unwrap();
     let raw = Database::connect(database.url()).await.unwrap();
     let project = ProjectId::default_project();
     let mut given_up = 0;
@@ -416,16 +411,10 @@ async fn a_database_that_takes_no_writes_is_still_read() {
 /// Replicas tell each other what they change, also after their connections were lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn replicas_hear_of_each_others_changes() {
-    const DAY: Duration = Duration::from_secs(86_400);
     let database = Postgres::shared().create_database();
     let options = DatabaseOptions::at(Location::Postgres(database.url()));
-    let retention = store::Retention {
-        deleted_scan: DAY,
-        request: DAY,
-        upload: DAY,
-    };
-    let here = store::Store::open(&options, retention).await.unwrap();
-    let there = store::Store::open(&options, retention).await.unwrap();
+    let here = store::Store::open(&options, RETENTION).await.unwrap();
+    let there = store::Store::open(&options, RETENTION).await.unwrap();
     let raw = Database::connect(database.url()).await.unwrap();
     let mut looks = tokio::time::interval(Duration::from_millis(10));
     let mut cut = BTreeSet::new();
