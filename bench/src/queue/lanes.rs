@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aegis_tests::client::Client;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::{catalogue::Catalogue, runner::Runner};
@@ -76,24 +76,26 @@ impl<'a> Lanes<'a> {
         Ok(())
     }
 
+    /// Scans of all that garak has, and one of as many probes as are missing then.
     async fn scans(&self, name: &str, tasks: usize) -> Result<Vec<String>> {
-        let all = self.catalogue.probes.len();
-        let mut left = tasks;
+        let mut made = 0;
         let mut scans = Vec::new();
-        while left > 0 {
+        while made < tasks {
             let lane = format!("{name}-{}", scans.len() / SCANS);
-            let probes = &self.catalogue.probes[..left.min(all)];
-            left -= probes.len();
-            scans.push(self.create(name, &lane, probes).await?);
+            let few = self.catalogue.probes.get(..tasks - made);
+            let include = match few {
+                Some(few) => few.iter().map(|probe| format!("probes.{probe}")).collect(),
+                None => vec!["all".to_owned()],
+            };
+            let (id, planned) = self.create(name, &lane, &include).await?;
+            made += planned;
+            scans.push(id);
         }
         Ok(scans)
     }
 
-    async fn create(&self, name: &str, lane: &str, probes: &[String]) -> Result<String> {
-        let include: Vec<_> = probes
-            .iter()
-            .map(|probe| format!("probes.{probe}"))
-            .collect();
+    /// Its id, and how many tasks it has.
+    async fn create(&self, name: &str, lane: &str, include: &[String]) -> Result<(String, usize)> {
         let spec = json!({
             "target": {
                 "type": "openai.OpenAICompatible",
@@ -106,7 +108,10 @@ impl<'a> Lanes<'a> {
         });
         let body = json!({"displayName": name, "spec": spec});
         let created = self.client.post("/v1/scans", &body).await?.ok()?;
-        Ok(text(&created["scan"]["scanId"]).to_owned())
+        let planned = created["scan"]["coverage"]["planned"].as_u64();
+        let planned = planned.context("no number of planned probes")?;
+        let id = text(&created["scan"]["scanId"]).to_owned();
+        Ok((id, usize::try_from(planned)?))
     }
 }
 

@@ -76,6 +76,9 @@ pub(crate) enum Purpose {
     Listen,
 }
 
+/// A connection that was idle for longer is asked whether it is still there before it is used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// How long a change of the schema waits for another one to end.
 const SCHEMA_WAIT: Duration = Duration::from_secs(600);
 
@@ -95,6 +98,8 @@ fn common(url: String, options: &DatabaseOptions) -> ConnectOptions {
     common
         .acquire_timeout(options.timeout)
         .connect_timeout(options.timeout)
+        // One that was in use a moment ago is there, and asking it would double most reads.
+        .test_before_acquire_if_idle_for(TRUSTED_FOR)
         // Slow statements are logged by the catalog itself.
         .sqlx_logging(false)
         // Statements' values are other people's prompts: no trace has them.

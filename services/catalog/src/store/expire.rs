@@ -66,7 +66,7 @@ impl Store {
         let Some(scan) = scans::lock(&tx, project, scan).await? else {
             return Ok(false);
         };
-        let lane = scans::lock_lane(&tx, &scan).await?;
+        let (lane, now) = scans::lock_lane_now(&tx, &scan).await?;
         let statement = tx.dialect().statement(STILL_EXPIRED, key(project, task.0));
         let row = task::Entity::find()
             .from_raw_sql(statement)
@@ -78,7 +78,7 @@ impl Store {
             lane,
             task: rows::task_of(row)?,
             log: Log::default(),
-            now: tx.now().await?,
+            now,
         };
         let verdict = ending.judge(RunEnd::Expired, policy);
         ending.conclude(&mut tx, verdict, None, None).await?;

@@ -67,7 +67,7 @@ impl Store {
         let mut tx = self.write().await?;
         let scan = scans::lock(&tx, project, lease.scan).await?;
         let scan = scan.ok_or_else(refusal::lease_lost)?;
-        let lane = scans::lock_lane(&tx, &scan).await?;
+        let (lane, now) = scans::lock_lane_now(&tx, &scan).await?;
         let Some(row) = tasks::fenced(&tx, project, lease).await? else {
             return repeated(&tx, project, lease, outcome).await;
         };
@@ -75,7 +75,6 @@ impl Store {
         if let Some(progress) = progress {
             take(&mut task, progress);
         }
-        let now = tx.now().await?;
         let ending = Ending {
             scan,
             lane,

@@ -161,16 +161,17 @@ impl Store {
         if let Some(row) = repeated(&tx, project, call).await? {
             return self.repeat(tx, project, call, row).await;
         }
-        let (scan, kind) = match pick {
+        let (scan, slots) = match pick {
             Pick::Repeat | Pick::Check(_) => return Ok(Attempt::Lost),
-            Pick::Scan(scan, kind) => (scan, kind),
+            Pick::Probe { scan, slots } => (scan, Some(slots)),
+            Pick::Report(scan) => (scan, None),
         };
         let Some(scan) = scans::lock(&tx, project, scan).await? else {
             return Ok(Attempt::Lost);
         };
-        let granted = match kind {
-            TaskKind::Probe => self.lease_probe(&mut tx, scan, call).await?,
-            TaskKind::Report => self.lease_report(&mut tx, scan, call).await?,
+        let granted = match slots {
+            Some(slots) => self.lease_probe(&mut tx, scan, slots, call).await?,
+            None => self.lease_report(&mut tx, scan, call).await?,
         };
         let Some(granted) = granted else {
             return Ok(Attempt::Lost);
@@ -205,13 +206,13 @@ impl Store {
         &self,
         tx: &mut Tx,
         mut scan: Scan,
+        slots: i32,
         call: &LeaseCall,
     ) -> Result<Option<Granted>> {
-        let now = tx.now().await?;
         if scan.queued == 0 || scan.in_flight >= scan.max_in_flight || scan.is_paused() {
             return Ok(None);
         }
-        let mut lane = scans::lock_lane(tx, &scan).await?;
+        let (mut lane, now) = scans::lock_lane_now(tx, &scan).await?;
         if lane.room() == 0 || lane.is_paused(now) {
             return Ok(None);
         }
@@ -221,7 +222,6 @@ impl Store {
         if scan.in_flight == 0 && !pick::may_start(tx, &scan.project, call).await? {
             return Ok(None);
         }
-        let slots = pick::slots(tx, &scan.project, call).await?;
         let share = ledger::share(&scan, &lane, slots);
         self.grant(tx, &scan.project, &mut task, share, call)
             .await?;

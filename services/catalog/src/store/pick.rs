@@ -1,7 +1,7 @@
 //! Which work a poll gets. Reads alone: a poll that finds nothing disturbs no writer.
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{EntityTrait, Value};
+use sea_orm::{EntityTrait, QueryResult, Value};
 
 use super::{
     Store,
@@ -40,6 +40,15 @@ macro_rules! has_task_that_may_run {
     };
 }
 
+/// Slots of all other runners with the poll's catalogue that were there of late.
+macro_rules! other_slots {
+    () => {
+        "(SELECT CAST(COALESCE(SUM(slots), 0) AS BIGINT) FROM runners
+          WHERE project_id = $1 AND plugin_catalogue = $2 AND runner_id <> $3
+            AND seen_at > (SELECT {now}) - $4) AS other_slots"
+    };
+}
+
 /// A lane whose target pushed back is tried by one run alone, until it answers.
 macro_rules! lane_has_room {
     () => {
@@ -53,7 +62,9 @@ macro_rules! lane_has_room {
 /// end of its range, and of each lane that is left only the first row of scans_with_work is
 /// looked at, which again has only scans with room and work that are not paused.
 const ANY_SCAN: &str = concat!(
-    "SELECT s.id AS scan_id FROM lanes l
+    "SELECT s.id AS scan_id, ",
+    other_slots!(),
+    " FROM lanes l
     JOIN scans s ON s.project_id = l.project_id AND s.id = (
         SELECT c.id FROM scans c
         WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
@@ -68,7 +79,9 @@ const ANY_SCAN: &str = concat!(
 /// The same when as many scans run as may: only they get more. The index scans_in_flight has no
 /// others, so what waits behind them costs nothing.
 const RUNNING_SCAN: &str = concat!(
-    "SELECT s.id AS scan_id FROM scans s
+    "SELECT s.id AS scan_id, ",
+    other_slots!(),
+    " FROM scans s
     JOIN lanes l ON l.project_id = s.project_id AND l.id = s.lane_id
     WHERE s.project_id = $1 AND s.in_flight > 0 AND s.plugin_catalogue = $2
       AND s.queued > 0 AND s.in_flight < s.max_in_flight AND s.state <> 'PAUSED' AND ",
@@ -97,16 +110,17 @@ const TASK: &str = "
     ORDER BY planned_calls DESC, ordinal, shard_index LIMIT 1
     {lock}";
 
-const OTHER_SLOTS: &str = "
-    SELECT CAST(COALESCE(SUM(slots), 0) AS BIGINT) AS slots FROM runners
-    WHERE project_id = $1 AND plugin_catalogue = $2 AND runner_id <> $3
-      AND seen_at > {now} - $4";
-
 /// What there is to lease.
 pub(super) enum Pick {
     Repeat,
     Check(FoundCheck),
-    Scan(ScanId, TaskKind),
+    /// A probe of this scan. So many slots could work on it: those of the poll's runner, and of all
+    /// others that were there of late.
+    Probe {
+        scan: ScanId,
+        slots: i32,
+    },
+    Report(ScanId),
 }
 
 impl Store {
@@ -118,8 +132,8 @@ impl Store {
         if let Some(check) = self.pick_check(project, call).await? {
             return Ok(Some(Pick::Check(check)));
         }
-        if let Some(scan) = self.pick_scan(REPORT, project, call).await? {
-            return Ok(Some(Pick::Scan(scan, TaskKind::Report)));
+        if let Some(row) = self.query(REPORT, of_catalogue(project, call)).await? {
+            return Ok(Some(Pick::Report(scan_of(&row)?)));
         }
         let running = match call.max_running_scans {
             0 => None,
@@ -130,20 +144,8 @@ impl Store {
             true => ANY_SCAN,
             false => RUNNING_SCAN,
         };
-        let scan = self.pick_scan(sql, project, call).await?;
-        Ok(scan.map(|scan| Pick::Scan(scan, TaskKind::Probe)))
-    }
-
-    async fn pick_scan(
-        &self,
-        sql: &str,
-        project: &ProjectId,
-        call: &LeaseCall,
-    ) -> Result<Option<ScanId>> {
-        let row = self.query(sql, of_catalogue(project, call)).await?;
-        Ok(row
-            .map(|row| row.try_get("", "scan_id").map(ScanId))
-            .transpose()?)
+        let row = self.query(sql, of_runner(project, call)).await?;
+        row.map(|row| probe_of(&row, call)).transpose()
     }
 
     /// How the database looks for a probe or a check to lease, in its own words: for whoever wonders
@@ -172,8 +174,8 @@ impl Store {
         let mut plan = String::new();
         for (sql, values) in [
             (RUNNING_SCANS, vec![project.as_str().into()]),
-            (ANY_SCAN, of_catalogue(project, call).into()),
-            (RUNNING_SCAN, of_catalogue(project, call).into()),
+            (ANY_SCAN, of_runner(project, call).into()),
+            (RUNNING_SCAN, of_runner(project, call).into()),
             (checks::PICK, checks::pick_values(project, call).into()),
         ] {
             for row in tx.all(&format!("{explain} {sql}"), values).await? {
@@ -202,17 +204,15 @@ pub(super) async fn may_start(tx: &Tx, project: &ProjectId, call: &LeaseCall) ->
     Ok(call.may_start(running))
 }
 
-/// Slots that could work on a scan of the poll's catalogue: of all runners that were there of late.
-pub(super) async fn slots(tx: &Tx, project: &ProjectId, call: &LeaseCall) -> Result<i32> {
-    let values: [Value; 4] = [
-        project.as_str().into(),
-        call.plugin_catalogue.as_str().into(),
-        call.runner_id.as_str().into(),
-        runners::PRESENT_FOR_MS.into(),
-    ];
-    let row = tx.one(OTHER_SLOTS, values).await?;
-    let others: i64 = row.map_or(Ok(0), |row| row.try_get("", "slots"))?;
-    Ok(i32::try_from(i64::from(call.slots) + others).unwrap_or(i32::MAX))
+fn scan_of(row: &QueryResult) -> Result<ScanId> {
+    Ok(ScanId(row.try_get("", "scan_id")?))
+}
+
+fn probe_of(row: &QueryResult, call: &LeaseCall) -> Result<Pick> {
+    let others: i64 = row.try_get("", "other_slots")?;
+    let slots = i32::try_from(i64::from(call.slots) + others).unwrap_or(i32::MAX);
+    let scan = scan_of(row)?;
+    Ok(Pick::Probe { scan, slots })
 }
 
 pub(super) async fn repeated(
@@ -248,5 +248,15 @@ fn of_catalogue(project: &ProjectId, call: &LeaseCall) -> [Value; 2] {
     [
         project.as_str().into(),
         call.plugin_catalogue.as_str().into(),
+    ]
+}
+
+fn of_runner(project: &ProjectId, call: &LeaseCall) -> [Value; 4] {
+    let [project, catalogue] = of_catalogue(project, call);
+    [
+        project,
+        catalogue,
+        call.runner_id.as_str().into(),
+        runners::PRESENT_FOR_MS.into(),
     ]
 }

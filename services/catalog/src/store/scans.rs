@@ -3,7 +3,9 @@
 //! One lock order everywhere: the scan's row, then its lane's, then the task's.
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Set, sea_query::LockType};
+use sea_orm::{
+    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QuerySelect, Set, sea_query::LockType,
+};
 
 use super::{
     entity::{lane, scan, scan_event},
@@ -47,8 +49,25 @@ pub(crate) async fn lock_lane(tx: &Tx, scan: &Scan) -> Result<Lane> {
         .lock(LockType::NoKeyUpdate)
         .one(tx.conn())
         .await?;
-    row.map(rows::lane_of)
-        .ok_or_else(|| Fault::Corrupt(format!("scan {} has no lane", scan.id)))
+    row.map(rows::lane_of).ok_or_else(|| no_lane(scan))
+}
+
+/// The same with the database's clock, in unix milliseconds: read under the scan's lock, so that
+/// its log's times do not go back.
+const LANE_NOW: &str = "
+    SELECT lanes.*, {now} AS now FROM lanes WHERE project_id = $1 AND id = $2 {lock}";
+
+/// [`lock_lane`], and what time it is.
+pub(crate) async fn lock_lane_now(tx: &Tx, scan: &Scan) -> Result<(Lane, i64)> {
+    let values = [scan.project.as_str().into(), scan.lane.as_str().into()];
+    let row = tx.one(LANE_NOW, values).await?;
+    let row = row.ok_or_else(|| no_lane(scan))?;
+    let lane = lane::Model::from_query_result(&row, "")?;
+    Ok((rows::lane_of(lane), row.try_get("", "now")?))
+}
+
+fn no_lane(scan: &Scan) -> Fault {
+    Fault::Corrupt(format!("scan {} has no lane", scan.id))
 }
 
 /// Writes a lane that is locked.
