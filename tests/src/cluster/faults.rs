@@ -1,16 +1,9 @@
 //! What can go wrong with a cluster, and right again.
 
-use std::{
-    fs::File,
-    io::ErrorKind,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use aegis_mesh::spawn::blocking;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
@@ -52,19 +45,16 @@ impl Cluster {
         if process.status()?.is_some() {
             return Ok(());
         }
-        let root = format!("/proc/{}/root", process.id());
-        let filler = PathBuf::from(format!("{root}{}/filler", disk.display()));
-        let folder = PathBuf::from(format!("{root}{}", disk.display()));
         // Right after its start it has none yet.
-        if std::fs::metadata(folder)?.dev() == std::fs::metadata(self.data.path())?.dev() {
+        if !disk.is_with(process.id())? {
             return Ok(());
         }
-        let filled = fill(&filler);
+        let filled = disk.fill(process.id());
         sleep(time).await;
         // One that ended took its disk with it.
         if process.status()?.is_none() {
             filled?;
-            std::fs::remove_file(filler)?;
+            disk.free(process.id())?;
         }
         Ok(())
     }
@@ -109,25 +99,4 @@ impl Cluster {
         let store = Arc::clone(&self.store);
         Ok(blocking("start", move || store.start_again()).await??)
     }
-}
-
-/// More than any of these disks has.
-const TOO_MUCH: u64 = 64 << 20;
-
-/// Takes all room that there is.
-fn fill(filler: &Path) -> Result<()> {
-    let file = File::create(filler)?;
-    let mut at = 0;
-    for size in [64 << 10, 4 << 10] {
-        let block = vec![0_u8; size];
-        loop {
-            ensure!(at < TOO_MUCH, "{} is not full", filler.display());
-            match file.write_at(&block, at) {
-                Ok(written) => at += written as u64,
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(())
 }

@@ -15,6 +15,7 @@ pub(crate) struct Tx {
     inner: DatabaseTransaction,
     dialect: Dialect,
     hub: Arc<Hub>,
+    writes: bool,
     wake_queue: bool,
     wake_checks: bool,
     wake_scans: Vec<ScanId>,
@@ -32,6 +33,7 @@ impl Tx {
             inner,
             dialect,
             hub: Arc::clone(hub),
+            writes: true,
             wake_queue: false,
             wake_checks: false,
             wake_scans: Vec::new(),
@@ -53,6 +55,7 @@ impl Tx {
             inner: reader.begin_with_options(options).await?,
             dialect,
             hub: Arc::clone(hub),
+            writes: false,
             wake_queue: false,
             wake_checks: false,
             wake_scans: Vec::new(),
@@ -140,9 +143,12 @@ impl Tx {
         self.wake_scans.push(scan);
     }
 
-    /// Commits, then wakes.
+    /// Commits, then wakes. What is committed shows that the database takes writes.
     pub(crate) async fn commit(self) -> Result<()> {
         self.inner.commit().await?;
+        if self.writes {
+            self.hub.set_ill(None);
+        }
         if self.wake_queue {
             self.hub.changed(Change::Queue);
         }
