@@ -1,5 +1,7 @@
 //! A disk that is full, really: the tables' own is small, and somebody fills it.
 
+use aegis_proto::internal::task::v1::Lease;
+
 use super::*;
 
 /// What is asked of a catalog here.
@@ -41,18 +43,18 @@ impl Catalog {
         scan.into_inner().scan.unwrap().waiting_reason
     }
 
-    async fn number_of_scans(&self) -> i64 {
+    async fn number_of_scans(&self) -> usize {
         let list = scan::ListScansRequest {
             include_total_size: true,
             ..scan::ListScansRequest::default()
         };
         let listed = self.history.clone().list_scans(list).await.unwrap();
-        listed.into_inner().total_size.unwrap()
+        usize::try_from(listed.into_inner().total_size.unwrap()).unwrap()
     }
 
-    async fn lease(&self) -> Result<aegis_proto::internal::task::v1::Lease, Error> {
+    async fn lease(&self) -> Result<Option<Lease>, Error> {
         let leased = self.tasks.clone().lease_task(poll()).await?.into_inner();
-        Ok(leased.task.unwrap().lease.unwrap())
+        Ok(leased.task.and_then(|task| task.lease))
     }
 }
 
@@ -61,14 +63,33 @@ fn large() -> catalog::CreateScanRequest {
     let label = |number| (format!("label-{number}"), "x".repeat(60));
     catalog::CreateScanRequest {
         labels: (0..40).map(label).collect(),
+        // Of a target of its own, so that it waits for no other.
+        lane: Some(catalog::Lane {
+            key: uuid::Uuid::new_v4().to_string(),
+            max_in_flight: 64,
+        }),
         ..create_once()
     }
 }
 
+/// More than what the tables have free.
+const MOST: usize = 5_000;
+/// Scans that wait: more than can be leased then.
+const WAITING: usize = 200;
+
+/// Leases until nothing can be leased: how much was.
+async fn until_no_lease(catalog: &Catalog) -> usize {
+    for leased in 0..WAITING {
+        if let Err(refused) = catalog.lease().await {
+            assert_eq!(refused.reason(), "DATABASE_FULL", "{refused}");
+            return leased;
+        }
+    }
+    panic!("the disk is not full");
+}
+
 /// Makes scans until none can be made: how many were, and the request that was refused.
-async fn until_refused(catalog: &Catalog) -> (i64, catalog::CreateScanRequest) {
-    /// More than what the tables have free.
-    const MOST: i64 = 5_000;
+async fn until_refused(catalog: &Catalog) -> (usize, catalog::CreateScanRequest) {
     for made in 0..MOST {
         let request = large();
         if let Err(refused) = catalog.create(&request).await {
@@ -99,16 +120,22 @@ async fn a_disk_that_is_full_is_named_and_nothing_is_lost() {
     let context = CallContext::new(Principal::local());
     with_context(context, async {
         let first = catalog.create(&create_once()).await.unwrap();
-        let lease = catalog.lease().await.unwrap();
+        let lease = catalog.lease().await.unwrap().unwrap();
+        for _ in 0..WAITING {
+            catalog.create(&large()).await.unwrap();
+        }
         disk.fill(server.id()).unwrap();
+        let leased = until_no_lease(&catalog).await;
+        assert_eq!(catalog.waits_for(&first).await, "DATABASE_FULL");
         let (made, refused) = until_refused(&catalog).await;
         assert_eq!(catalog.waits_for(&first).await, "DATABASE_FULL");
-        assert_eq!(catalog.number_of_scans().await, 1 + made);
+        let acknowledged = 1 + WAITING + made;
+        assert_eq!(catalog.number_of_scans().await, acknowledged);
 
         disk.free(server.id()).unwrap();
         let again = catalog.create(&refused).await.unwrap();
         assert_eq!(catalog.create(&refused).await.unwrap(), again);
-        assert_eq!(catalog.number_of_scans().await, 1 + made + 1);
+        assert_eq!(catalog.number_of_scans().await, acknowledged + 1);
         assert_eq!(catalog.waits_for(&first).await, "", "its probe runs");
         // The lease of before is held: nobody else was given its probe.
         let report = catalog::ReportTaskRequest {
@@ -117,8 +144,15 @@ async fn a_disk_that_is_full_is_named_and_nothing_is_lost() {
             ..catalog::ReportTaskRequest::default()
         };
         catalog.tasks.clone().report_task(report).await.unwrap();
-        let next = catalog.lease().await.unwrap();
-        assert_ne!(next.task_id, lease.task_id);
+        // As is every other: what is left is leased once, and then there is nothing.
+        let mut left = 0;
+        while catalog.lease().await.unwrap().is_some_and(|next| {
+            assert_ne!(next.task_id, lease.task_id);
+            true
+        }) {
+            left += 1;
+        }
+        assert_eq!(leased + left, WAITING + made + 1);
     })
     .await;
 }
