@@ -45,7 +45,7 @@ fn up(data: &Path, name: &str, value: &str) -> Result<(Process, Client)> {
     Ok((process, client))
 }
 
-fn stop(mut process: Process) -> Result<()> {
+pub(crate) fn stop(mut process: Process) -> Result<()> {
     process.signal(Signal::SIGTERM)?;
     let status = process.ended(Duration::from_secs(40))?;
     ensure!(status.success(), "{status}: {}", process.log_end()?);
@@ -53,7 +53,7 @@ fn stop(mut process: Process) -> Result<()> {
 }
 
 /// What the command line says of a scan.
-fn shown(client: &Client, id: &str) -> Result<String> {
+pub(crate) fn shown(client: &Client, id: &str) -> Result<String> {
     let show = ["--server", client.base(), "scan", "show", id];
     let output = Command::new(binary("aegis")?).args(show).output()?;
     ensure!(output.status.success(), "{output:?}");

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aegis_testkit::{Postgres, S3Server, TestDatabase, free_ports};
+use aegis_testkit::{Keys, Postgres, S3Server, TestDatabase, free_ports};
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -68,14 +68,43 @@ impl Mesh {
     /// # Errors
     /// When a process does not start, or garak does not warm up.
     pub async fn start(way: Way) -> Result<Self> {
-        let data = tempfile::Builder::new().prefix("aegis-e2e-").tempdir()?;
-        let database = (way == Way::FiveProcesses).then(|| Postgres::shared().create_database());
-        let (base, processes) = match &database {
-            None => one_process(data.path())?,
-            Some(database) => five_processes(data.path(), &database.url())?,
-        };
+        match way {
+            Way::OneProcess => {
+                let data = data()?;
+                let (base, processes) = one_process(data.path())?;
+                Self::warm(&base, processes, data, None).await
+            }
+            Way::FiveProcesses => {
+                let server = S3Server::seaweedfs();
+                Self::start_on(server, server.admin(), &bucket()).await
+            }
+        }
+    }
+
+    /// The five binaries, whose objects lie in this bucket and are asked for with these keys.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(server: &S3Server, keys: Keys, bucket: &str) -> Result<Self> {
+        let (data, database) = (data()?, Postgres::shared().create_database());
+        let objects = [
+            ("MINIO__ENDPOINT", server.endpoint()),
+            ("MINIO__ACCESS_KEY", keys.access.to_owned()),
+            ("MINIO__SECRET_KEY", keys.secret.to_owned()),
+            ("MINIO__BUCKET", bucket.to_owned()),
+        ];
+        let (base, processes) = five_processes(data.path(), &database.url(), &objects)?;
+        Self::warm(&base, processes, data, Some(database)).await
+    }
+
+    async fn warm(
+        base: &str,
+        processes: Vec<Process>,
+        data: TempDir,
+        database: Option<TestDatabase<'static>>,
+    ) -> Result<Self> {
         let mesh = Self {
-            client: Client::new(&base)?,
+            client: Client::new(base)?,
             processes,
             data,
             _database: database,
@@ -127,6 +156,10 @@ impl Mesh {
     }
 }
 
+fn data() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("aegis-e2e-").tempdir()?)
+}
+
 /// Waits until a plugin catalogue is published.
 ///
 /// # Errors
@@ -173,7 +206,11 @@ fn one_process(data: &Path) -> Result<(String, Vec<Process>)> {
     Ok((base, vec![process]))
 }
 
-fn five_processes(data: &Path, database_url: &str) -> Result<(String, Vec<Process>)> {
+fn five_processes(
+    data: &Path,
+    database_url: &str,
+    objects: &[(&str, String)],
+) -> Result<(String, Vec<Process>)> {
     let [gateway, orchestrator, runner, catalog, artifact] =
         free_ports()?.map(|port| format!("127.0.0.1:{port}"));
     let start = |name: &str, settings: &[(&str, &str)]| -> Result<Process> {
@@ -192,8 +229,14 @@ fn five_processes(data: &Path, database_url: &str) -> Result<(String, Vec<Proces
         (at(&orchestrator), at(&catalog), at(&artifact));
     let python = garak_python()?.display().to_string();
     let catalogue = catalogue_dir().display().to_string();
-    let store = S3Server::seaweedfs();
-    let keys = store.admin();
+    let scratch = path("artifact");
+    let mut store = vec![
+        ("SERVER__LISTEN", artifact.as_str()),
+        ("CATALOG__ADDRESS", &to_catalog),
+        ("DATA_DIR", &scratch),
+        ("STORAGE_BACKEND", "minio"),
+    ];
+    store.extend(objects.iter().map(|(key, value)| (*key, value.as_str())));
     let mut policy = vec![
         ("SERVER__LISTEN", orchestrator.as_str()),
         ("CATALOG__ADDRESS", to_catalog.as_str()),
@@ -224,19 +267,7 @@ fn five_processes(data: &Path, database_url: &str) -> Result<(String, Vec<Proces
             ],
         )?,
         start("scan-orchestrator", &policy)?,
-        start(
-            "artifact",
-            &[
-                ("SERVER__LISTEN", &artifact),
-                ("CATALOG__ADDRESS", &to_catalog),
-                ("DATA_DIR", &path("artifact")),
-                ("STORAGE_BACKEND", "minio"),
-                ("MINIO__ENDPOINT", &store.endpoint()),
-                ("MINIO__ACCESS_KEY", keys.access),
-                ("MINIO__SECRET_KEY", keys.secret),
-                ("MINIO__BUCKET", &bucket()),
-            ],
-        )?,
+        start("artifact", &store)?,
         start(
             "catalog",
             &[("SERVER__LISTEN", &catalog), ("DATABASE_URL", database_url)],

@@ -66,6 +66,13 @@ impl MeshConfig {
         Ok(config)
     }
 
+    /// Whether the catalog's database is the file in the data directory, which is locked: nobody
+    /// else has that one.
+    pub(crate) fn has_catalog_alone(&self) -> bool {
+        self.catalog.database_url.is_none()
+            && self.catalog.data_dir == self.data_dir.join("catalog")
+    }
+
     /// Puts what still has its default place into the data directory.
     fn place_in(&mut self, data_dir: &Path) {
         let runner = aegis_garak_runner::Config::default();
@@ -111,6 +118,29 @@ mod tests {
         let own = set("AEGIS_UP__CATALOG__DATABASE_URL", "sqlite:x");
         assert_eq!(url(vec![own, common]).as_deref(), Some("sqlite:x"));
         assert_eq!(url(vec![set("DATABASE_URL", "")]), None);
+    }
+
+    #[test]
+    fn only_the_file_in_the_locked_directory_is_ones_own() {
+        let alone = |more: &[(&str, &str)]| {
+            let environment: Vec<(String, String)> = more
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let mut config: MeshConfig =
+                config::load_with("up", &plain_variables(), None, environment).unwrap();
+            let data_dir = config.data_dir.clone();
+            config.place_in(&data_dir);
+            config.has_catalog_alone()
+        };
+        assert!(alone(&[]));
+        assert!(alone(&[("AEGIS_UP__DATA_DIR", "/elsewhere")]));
+        assert!(!alone(&[("DATABASE_URL", "postgres://a/b")]));
+        assert!(!alone(&[(
+            "DATABASE_URL",
+            "sqlite:.data/aegis/catalog/catalog.db"
+        )]));
+        assert!(!alone(&[("AEGIS_UP__CATALOG__DATA_DIR", "/shared")]));
     }
 
     /// docs/configuration.md names keys that there are: each of its examples can be set.

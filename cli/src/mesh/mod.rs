@@ -29,8 +29,9 @@ impl Mesh {
     /// does not start; what was started before is stopped through `shutdown` by the caller.
     pub(crate) async fn start(config: MeshConfig, shutdown: &Shutdown) -> Result<Self> {
         let data_dir = DataDir::open(&config.data_dir)?;
-        let nobody = aegis_catalog::Deps::default();
-        let catalog = aegis_catalog::start(config.catalog, nobody, shutdown.clone()).await?;
+        let alone = config.has_catalog_alone();
+        let deps = aegis_catalog::Deps { alone };
+        let catalog = aegis_catalog::start(config.catalog, deps, shutdown.clone()).await?;
         let to_catalog = MeshChannel::local(catalog.routes());
         let artifact = aegis_artifact::start(
             config.artifact,

@@ -39,6 +39,7 @@ while read -r word; do
     case $word in
         stop) stop ;;
         start) start "$@" ;;
+        reload) kill -HUP "$server" ;;
     esac
 done
 if [ -n "$server" ]; then stop; fi
@@ -78,7 +79,7 @@ impl Guarded {
         Ok(Self { folder, guard })
     }
 
-    /// Ends the server at once, or starts it again: `stop` or `start`.
+    /// Ends the server at once, starts it again, or has it read its settings: `stop`, `start`, `reload`.
     pub(crate) fn tell(&self, word: &str) -> io::Result<()> {
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
         let mut pipe = self.guard.stdin.as_ref().ok_or_else(gone)?;

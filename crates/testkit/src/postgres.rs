@@ -23,7 +23,7 @@ use std::{
 
 use nix::unistd::{User, geteuid};
 
-use crate::guard::free_ports;
+use crate::{disk::Disk, guard::free_ports};
 
 /// What is needed of it. A folder in PATH may have links to some of them only.
 const PROGRAMS: [&str; 5] = ["initdb", "postgres", "createdb", "dropdb", "pg_isready"];
@@ -59,6 +59,15 @@ else
 fi
 "#;
 
+/// `$1` a folder on whose place the rest, a command, has a disk: goes with it.
+const AND_DISK: &str = r#"
+folder=$1
+shift
+"$@"
+umount -l "$folder"
+rmdir "$folder"
+"#;
+
 /// Settings of a server whose data stays: one that has some memory of its own.
 const KEPT: &str = "-c shared_buffers=512MB -c maintenance_work_mem=512MB -c max_wal_size=256MB \
     -c synchronous_commit=off -c wal_level=minimal -c max_wal_senders=0";
@@ -69,6 +78,7 @@ pub struct Postgres {
     programs: PathBuf,
     port: u16,
     databases: AtomicU32,
+    disk: Option<Disk>,
     /// Its standard input holds the server alive.
     guard: Child,
 }
@@ -109,7 +119,7 @@ impl Postgres {
             own(&folder)?;
             init(&programs, &folder)?;
         }
-        Self::launch(programs, &folder, "keep", KEPT)
+        Self::launch(programs, &folder, "keep", KEPT, None)
     }
 
     /// Starts a server that speaks TLS with this certificate and key, both PEM, and with nobody
@@ -119,6 +129,18 @@ impl Postgres {
     /// As [`Postgres::start`].
     pub fn start_with_tls(certificate: &str, key: &str) -> io::Result<Self> {
         Self::start_with(Some((certificate, key)))
+    }
+
+    /// Starts a server that has another disk besides, of so many MiB: tablespaces may lie there.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub fn start_with_disk(mib: u64) -> io::Result<Self> {
+        let programs = programs()?;
+        let data = data_folder()?;
+        init(&programs, &data)?;
+        let disk = Disk::at(&data_folder()?, mib).of(nobody()?);
+        Self::launch(programs, &data, "remove", "", Some(disk))
     }
 
     fn start_with(tls: Option<(&str, &str)>) -> io::Result<Self> {
@@ -132,27 +154,38 @@ impl Postgres {
             }
             None => "",
         };
-        Self::launch(programs, &data, "remove", settings)
+        Self::launch(programs, &data, "remove", settings, None)
     }
 
-    fn launch(programs: PathBuf, data: &Path, then: &str, settings: &str) -> io::Result<Self> {
+    fn launch(
+        programs: PathBuf,
+        data: &Path,
+        then: &str,
+        settings: &str,
+        disk: Option<Disk>,
+    ) -> io::Result<Self> {
         let [port] = free_ports()?;
-        let guard = as_nobody(Path::new("/bin/sh"))?
-            .args(["-c", GUARD, "postgres-guard"])
-            .arg(&programs)
-            .arg(data)
-            .arg(port.to_string())
-            .args([then, settings])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // A Ctrl-C for the tests must not reach the guard before its pipe ends.
-            .process_group(0)
-            .spawn()?;
+        let shell = Path::new("/bin/sh");
+        let guard = match &disk {
+            None => as_nobody(shell)?,
+            Some(disk) => disk.given_to(&nobody_with(disk, shell)?),
+        }
+        .args(["-c", GUARD, "postgres-guard"])
+        .arg(&programs)
+        .arg(data)
+        .arg(port.to_string())
+        .args([then, settings])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // A Ctrl-C for the tests must not reach the guard before its pipe ends.
+        .process_group(0)
+        .spawn()?;
         let postgres = Self {
             programs,
             port,
             databases: AtomicU32::new(0),
+            disk,
             guard,
         };
         postgres.wait_until_ready()?;
@@ -186,6 +219,11 @@ impl Postgres {
     /// Where the database `postgres` is, which every server has, as its superuser.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// The disk of a server that was started with one.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.as_ref()
     }
 
     /// The process that all of the server's are below.
@@ -333,6 +371,24 @@ fn as_nobody(program: &Path) -> io::Result<Command> {
     if let Some(user) = nobody()? {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
+    Ok(command)
+}
+
+/// The same of a server with a disk. Who mounts it may not be nobody yet; its folder goes at the end.
+fn nobody_with(disk: &Disk, program: &Path) -> io::Result<Command> {
+    let mut command = Command::new("/bin/sh");
+    command
+        .current_dir("/")
+        .args(["-c", AND_DISK, "and-disk"])
+        .arg(disk.folder());
+    match nobody()? {
+        Some(User { uid, gid, .. }) => command
+            .args(["setpriv", "--clear-groups"])
+            .args([format!("--reuid={uid}"), format!("--regid={gid}")]),
+        // Root of a user namespace alone, and itself again in one below.
+        None => command.args(["unshare".to_owned(), format!("--map-user={}", geteuid())]),
+    };
+    command.arg(program);
     Ok(command)
 }
 

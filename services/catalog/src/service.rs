@@ -46,9 +46,13 @@ const LONG_POLL: Duration = Duration::from_secs(40);
 /// Most bytes of a plugin catalogue, and what goes with it.
 const MAX_CATALOGUE_BYTES: usize = 9 << 20;
 
-/// Whom the catalog calls: nobody.
+/// Whom the catalog calls: nobody. And what whoever starts it knows.
 #[derive(Debug, Default)]
-pub struct Deps {}
+pub struct Deps {
+    /// Nobody else uses its file, or will while this one runs: leases that it finds there are of
+    /// the dead. Means nothing with PostgreSQL, which anybody may use.
+    pub alone: bool,
+}
 
 /// A catalog at work.
 #[derive(Debug)]
@@ -88,9 +92,12 @@ impl Running {
 /// # Errors
 /// INVALID_ARGUMENT / INVALID_CONFIG; FAILED_PRECONDITION / DATA_DIR_UNUSABLE;
 /// UNAVAILABLE / DATABASE_DOWN; FAILED_PRECONDITION / DATABASE_UNUSABLE.
-pub async fn start(config: Config, _deps: Deps, shutdown: Shutdown) -> Result<Running> {
+pub async fn start(config: Config, deps: Deps, shutdown: Shutdown) -> Result<Running> {
     config.validate_own()?;
     let store = open(&config).await?;
+    if deps.alone && matches!(config.database()?.location, Location::File(_)) {
+        end_leases(&store).await;
+    }
     let server = assemble(&config, &store, &shutdown);
     let health = server.health();
     let watch = watch(&store, &health, &shutdown);
@@ -128,6 +135,13 @@ fn watch(store: &Store, health: &Health, shutdown: &Shutdown) -> TaskHandle<()> 
     };
     let watch = follow("database", check, health.clone(), shutdown.clone());
     spawn("database-watch", watch)
+}
+
+/// Nothing more is needed when it fails: what cannot be ended now runs out by itself.
+async fn end_leases(store: &Store) {
+    if let Err(error) = store.end_leases().await {
+        tracing::warn!(reason = error.reason(), %error, "leases of the dead stay until they run out");
+    }
 }
 
 async fn open(config: &Config) -> Result<Store> {

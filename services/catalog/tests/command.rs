@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use aegis_testkit::Postgres;
+use aegis_testkit::{Disk, Postgres};
 
 fn catalog(database: &str, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_aegis-catalog"))
@@ -52,6 +52,28 @@ fn migrate_and_wait_on_sqlite() {
 fn migrate_and_wait_on_postgres() {
     let database = Postgres::shared().create_database();
     walk(&database.url());
+}
+
+/// There is a file, and no room for what its first user puts beside it.
+#[test]
+fn a_full_disk_is_named_at_the_start() {
+    const SCRIPT: &str = r#"
+"$0" migrate
+! cat /dev/zero > "$1/filler"
+"$0" migrate
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-e", "-c", SCRIPT, env!("CARGO_BIN_EXE_aegis-catalog")])
+        .arg(folder.path())
+        .env("AEGIS_CATALOG__DATA_DIR", folder.path());
+    let disk = Disk::at(folder.path(), 16);
+    let output = disk.given_to(&shell).output().unwrap();
+    assert!(!output.status.success());
+    let said = said(&output);
+    assert!(said.contains("the schema is at m2026"), "{said}");
+    assert!(said.contains("no room left"), "{said}");
 }
 
 #[test]

@@ -25,6 +25,9 @@ use catalog::{
 use sea_orm::{ConnectionTrait, Database, DatabaseBackend, Statement};
 use sha2::Digest;
 
+#[path = "postgres/full.rs"]
+mod full;
+
 const DAY: Duration = Duration::from_secs(86_400);
 const RETENTION: store::Retention = store::Retention {
     deleted_scan: DAY,
@@ -32,6 +35,11 @@ const RETENTION: store::Retention = store::Retention {
     upload: DAY,
 };
 const CATALOGUE: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
+const MINUTE: prost_types::Duration = prost_types::Duration {
+    seconds: 60,
+    nanos: 0,
+};
 
 async fn run_sql(url: &str, statements: &[String]) -> Result<(), sea_orm::DbErr> {
     let connection = Database::connect(url.to_owned()).await?;
@@ -102,18 +110,7 @@ async fn whole_life(channel: &MeshChannel) {
     let mut history = HistoryServiceClient::new(channel.clone());
     let made = scans.create_scan(create()).await.unwrap().into_inner();
     let scan_id = made.scan.unwrap().scan_id;
-    let poll = catalog::LeaseTaskRequest {
-        runner_id: "runner-1".to_owned(),
-        request_id: uuid::Uuid::new_v4().to_string(),
-        plugin_catalogue: CATALOGUE.to_owned(),
-        slots: 1,
-        ttl: Some(prost_types::Duration {
-            seconds: 60,
-            nanos: 0,
-        }),
-        ..catalog::LeaseTaskRequest::default()
-    };
-    let leased = tasks.lease_task(poll).await.unwrap().into_inner();
+    let leased = tasks.lease_task(poll()).await.unwrap().into_inner();
     let lease = leased.task.unwrap().lease;
     let finish = catalog::FinishTaskRequest {
         lease,
@@ -151,6 +148,29 @@ async fn whole_life(channel: &MeshChannel) {
     history.delete_scan(delete).await.unwrap();
     let undelete = scan::UndeleteScanRequest { scan_id };
     history.undelete_scan(undelete).await.unwrap();
+}
+
+fn poll() -> catalog::LeaseTaskRequest {
+    catalog::LeaseTaskRequest {
+        runner_id: "runner-1".to_owned(),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        plugin_catalogue: CATALOGUE.to_owned(),
+        slots: 1,
+        ttl: Some(MINUTE),
+        ..catalog::LeaseTaskRequest::default()
+    }
+}
+
+/// A scan that is made once, however often it is asked for.
+fn create_once() -> catalog::CreateScanRequest {
+    catalog::CreateScanRequest {
+        key: Some(catalog::IdempotencyKey {
+            method: "aegis.scan.v1.ScanService/CreateScan".to_owned(),
+            request_id: uuid::Uuid::new_v4().to_string(),
+            request_sha256: "b".repeat(64),
+        }),
+        ..create()
+    }
 }
 
 fn create() -> catalog::CreateScanRequest {
@@ -308,14 +328,7 @@ async fn a_database_that_goes_comes_back_by_itself() {
         .await
         .unwrap();
     let scans = ScanStoreServiceClient::new(MeshChannel::local(running.routes()));
-    let request = catalog::CreateScanRequest {
-        key: Some(catalog::IdempotencyKey {
-            method: "aegis.scan.v1.ScanService/CreateScan".to_owned(),
-            request_id: uuid::Uuid::new_v4().to_string(),
-            request_sha256: "b".repeat(64),
-        }),
-        ..create()
-    };
+    let request = create_once();
     let ask = async || {
         let context = CallContext::new(Principal::local());
         let mut scans = scans.clone();

@@ -1,20 +1,13 @@
 //! What can go wrong with a cluster, and right again.
 
-use std::{
-    fs::File,
-    io::ErrorKind,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use aegis_mesh::spawn::blocking;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use tokio::time::sleep;
 
-use super::{Cluster, member::seen_from_here};
+use super::Cluster;
 
 impl Cluster {
     /// Kills a process, and starts it again after so long.
@@ -52,18 +45,16 @@ impl Cluster {
         if process.status()?.is_some() {
             return Ok(());
         }
-        let folder = seen_from_here(disk, process.id());
-        let filler = folder.join("filler");
         // Right after its start it has none yet.
-        if std::fs::metadata(folder)?.dev() == std::fs::metadata(self.data.path())?.dev() {
+        if !disk.is_with(process.id())? {
             return Ok(());
         }
-        let filled = fill(&filler);
+        let filled = disk.fill(process.id());
         sleep(time).await;
         // One that ended took its disk with it.
         if process.status()?.is_none() {
             filled?;
-            std::fs::remove_file(filler)?;
+            disk.free(process.id())?;
         }
         Ok(())
     }
@@ -108,25 +99,4 @@ impl Cluster {
         let store = Arc::clone(&self.store);
         Ok(blocking("start", move || store.start_again()).await??)
     }
-}
-
-/// More than any of these disks has.
-const TOO_MUCH: u64 = 64 << 20;
-
-/// Takes all room that there is.
-fn fill(filler: &Path) -> Result<()> {
-    let file = File::create(filler)?;
-    let mut at = 0;
-    for size in [64 << 10, 4 << 10] {
-        let block = vec![0_u8; size];
-        loop {
-            ensure!(at < TOO_MUCH, "{} is not full", filler.display());
-            match file.write_at(&block, at) {
-                Ok(written) => at += written as u64,
-                Err(error) if error.kind() == ErrorKind::StorageFull => break,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-    Ok(())
 }

@@ -10,27 +10,21 @@ use std::{
     },
 };
 
+use aegis_testkit::Disk;
 use anyhow::Result;
-use nix::unistd::geteuid;
 
 use super::topology::{has_disk, service_of};
 use crate::process::Process;
 
-/// Gives the command a file system of its own at `$1`, which ends with it, and ends it with whoever
-/// started it.
-const WITH_OWN_DISK: &str = r#"
-folder=$1
-shift
-mount -t tmpfs -o size=16m,mode=700 aegis-chaos "$folder"
-exec setpriv --pdeathsig KILL -- "$@"
-"#;
+/// Of a disk.
+const MIB: u64 = 16;
 
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
     binary: PathBuf,
     settings: Mutex<BTreeMap<String, String>>,
-    pub(super) disk: Option<PathBuf>,
+    pub(super) disk: Option<Disk>,
     /// Held by whoever does something to it.
     pub(super) process: tokio::sync::Mutex<Process>,
     pub(super) starts: AtomicUsize,
@@ -44,11 +38,11 @@ impl Member {
         settings: BTreeMap<String, String>,
         data: &Path,
     ) -> Result<Self> {
-        let disk = has_disk(&name).then(|| data.join(&name));
+        let disk = has_disk(&name).then(|| Disk::at(&data.join(&name), MIB));
         if let Some(disk) = &disk {
-            std::fs::create_dir_all(disk)?;
+            std::fs::create_dir_all(disk.folder())?;
         }
-        let command = &mut command(&name, &binary, &settings, disk.as_deref());
+        let command = &mut command(&name, &binary, &settings, disk.as_ref());
         let process = Process::start(&name, command, data)?;
         Ok(Self {
             name,
@@ -67,14 +61,9 @@ impl Member {
     pub(super) fn spawn(&self, data: &Path) -> Result<Process> {
         self.starts.fetch_add(1, Ordering::Relaxed);
         let settings = self.settings().clone();
-        let command = &mut command(&self.name, &self.binary, &settings, self.disk.as_deref());
+        let command = &mut command(&self.name, &self.binary, &settings, self.disk.as_ref());
         Process::start(&self.name, command, data)
     }
-}
-
-/// A folder of a process that has a file system of its own there.
-pub(super) fn seen_from_here(folder: &Path, id: i32) -> PathBuf {
-    PathBuf::from(format!("/proc/{id}/root{}", folder.display()))
 }
 
 /// What starts a process. The signal at its parent's end is that of the thread that started it.
@@ -82,26 +71,17 @@ fn command(
     member: &str,
     binary: &Path,
     settings: &BTreeMap<String, String>,
-    disk: Option<&Path>,
+    disk: Option<&Disk>,
 ) -> Command {
-    let mut command;
-    if let Some(disk) = disk {
-        command = Command::new("unshare");
-        if !geteuid().is_root() {
-            command.arg("--map-root-user");
-        }
-        command
-            .args(["--mount", "sh", "-e", "-c", WITH_OWN_DISK, "own-disk"])
-            .arg(disk);
-    } else {
-        command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]);
-    }
-    command.arg(binary);
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(binary);
     let prefix = service_of(member).to_uppercase().replace('-', "_");
     for (key, value) in settings {
         command.env(format!("AEGIS_{prefix}__{key}"), value);
     }
     command.env("OPENAICOMPATIBLE_API_KEY", "k-chaos");
-    command
+    match disk {
+        Some(disk) => disk.given_to(&command),
+        None => command,
+    }
 }

@@ -184,9 +184,9 @@ impl Cluster {
                 );
             }
         }
-        let folders = self.of(service).filter_map(|member| member.disk.as_ref());
-        for folder in folders {
-            let left = mesh::processes_of(folder)?;
+        let disks = self.of(service).filter_map(|member| member.disk.as_ref());
+        for disk in disks {
+            let left = mesh::processes_of(disk.folder())?;
             if !left.is_empty() {
                 bail!("processes outlive {service}: {left:?}");
             }

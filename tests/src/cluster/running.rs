@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use super::{Cluster, member::seen_from_here};
+use super::Cluster;
 
 /// A process that runs.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ impl Cluster {
             all.push(Running {
                 name: member.name.clone(),
                 id,
-                disk: disk.map(|disk| seen_from_here(disk, id)),
+                disk: disk.map(|disk| disk.seen_by(id)),
             });
         }
         Ok(all)

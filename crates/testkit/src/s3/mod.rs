@@ -107,6 +107,25 @@ impl S3Server {
         self.wait()
     }
 
+    /// In a moment these keys of [`policy`] may not do this any more, an action without its `s3:`;
+    /// with `None`, what they might at first. SeaweedFS alone.
+    ///
+    /// # Errors
+    /// When it cannot be told so.
+    pub fn forbid(&self, keys: Keys, action: Option<&str>) -> io::Result<()> {
+        let mut limited = policy::LIMITED;
+        for (of, what) in &mut limited {
+            if let Some(action) = action
+                && *of == keys
+            {
+                *what = action;
+            }
+        }
+        let file = self.guard.folder().join(seaweedfs::IDENTITIES);
+        std::fs::write(file, seaweedfs::identities(&limited))?;
+        self.guard.tell("reload")
+    }
+
     /// Waits until all signs are there.
     fn wait(&self) -> io::Result<()> {
         let deadline = Instant::now() + READY_WITHIN;

@@ -21,6 +21,16 @@ pub const READ_ONLY: Keys = Keys {
     secret: "read-only-secret",
 };
 
+/// The identities, and what is taken from the documented policy of each at first.
+pub(super) const LIMITED: [(Keys, &str); 3] = [
+    (LEAST, NOTHING),
+    (NO_DELETE, "DeleteObject"),
+    (READ_ONLY, "PutObject"),
+];
+
+/// No action.
+const NOTHING: &str = "Nothing";
+
 /// The policy in the documentation, as JSON, for the bucket `aegis-reports`.
 pub fn documented() -> &'static str {
     let page = include_str!("../../../../docs/object-store.md");

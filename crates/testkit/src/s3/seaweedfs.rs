@@ -12,7 +12,7 @@ pub(super) fn start(tls: Option<(&str, &str)>) -> io::Result<S3Server> {
     let weed = program("weed")?;
     let folder = folder("aegis-seaweedfs-")?;
     std::fs::create_dir(folder.join("data"))?;
-    std::fs::write(folder.join("identities.json"), identities())?;
+    std::fs::write(folder.join(IDENTITIES), identities(&policy::LIMITED))?;
     let [
         master,
         master_rpc,
@@ -82,14 +82,13 @@ pub(super) fn start(tls: Option<(&str, &str)>) -> io::Result<S3Server> {
     S3Server::new(s3, guard, signs)
 }
 
-fn identities() -> String {
+/// Where they lie in its folder.
+pub(super) const IDENTITIES: &str = "identities.json";
+
+/// Who may what: the admin everything, these what the documentation's policy has but one action.
+pub(super) fn identities(limited: &[(Keys, &str)]) -> String {
     let all = r#""Admin", "Read", "Write", "List", "Tagging""#;
     let admin = identity(ADMIN, &format!(r#""actions": [{all}]"#));
-    let limited = [
-        (policy::LEAST, "Nothing"),
-        (policy::NO_DELETE, "DeleteObject"),
-        (policy::READ_ONLY, "PutObject"),
-    ];
     let named = |keys: &Keys| identity(*keys, &format!(r#""policyNames": ["{}"]"#, keys.access));
     let identities = limited.iter().map(|(keys, _)| named(keys));
     let policies = limited.iter().map(|(keys, action)| {

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DbErr,
+    sqlx::{self, Connection, SqliteConnection},
+};
 
 /// Which database, and how it is used.
 #[derive(Debug, Clone)]
@@ -119,6 +122,9 @@ fn sqlite(path: &Path, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
     sqlite
         .max_connections(if reads { options.max_connections } else { 1 })
         .min_connections(u32::from(reads) * options.idle_connections)
+        .map_sqlx_sqlite_pool_opts(|pool| {
+            pool.after_release(|connection, _| Box::pin(is_at_rest(connection)))
+        })
         .map_sqlx_sqlite_opts(move |sqlite| {
             let sqlite = sqlite
                 .filename(&path)
@@ -135,6 +141,17 @@ fn sqlite(path: &Path, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
             }
         });
     sqlite
+}
+
+/// Whether a connection may be used again. SQLite itself takes a transaction back that meets a full
+/// disk or a failing one. Then there is none for sqlx to take back, and it counts that one as open
+/// for ever: all that comes later would be a part of what is never committed.
+async fn is_at_rest(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // One that was dropped is taken back before this is answered.
+        connection.ping().await?;
+    }
+    Ok(!connection.is_in_transaction())
 }
 
 fn postgres(url: &str, options: &DatabaseOptions, purpose: Purpose) -> ConnectOptions {
@@ -168,4 +185,41 @@ fn postgres(url: &str, options: &DatabaseOptions, purpose: Purpose) -> ConnectOp
         postgres.max_lifetime(None).idle_timeout(None);
     }
     postgres
+}
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::{ConnectionTrait, TransactionTrait};
+
+    use super::{super::dialect::Dialect, *};
+
+    #[tokio::test]
+    async fn what_is_written_after_a_full_disk_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let location = Location::File(folder.path().join("catalog.db"));
+        let options = DatabaseOptions::at(location);
+        let writer = connect(&options, Purpose::Write).await.unwrap();
+        let begin = || writer.begin_with_options(Dialect::Sqlite.write_options());
+        let table = "CREATE TABLE a (b TEXT)";
+        writer.execute_unprepared(table).await.unwrap();
+        let full = "PRAGMA max_page_count = 2";
+        writer.execute_unprepared(full).await.unwrap();
+        let tx = begin().await.unwrap();
+        let large = "INSERT INTO a VALUES (printf('%.*c', 100000, 'x'))";
+        tx.execute_unprepared(large).await.unwrap_err();
+        drop(tx);
+        // There is room again, for all that comes by any connection.
+        let room = "PRAGMA max_page_count = 1000000";
+        writer.execute_unprepared(room).await.unwrap();
+        let dropped = begin().await.unwrap();
+        dropped.execute_unprepared(large).await.unwrap();
+        drop(dropped);
+        let tx = begin().await.unwrap();
+        tx.execute_unprepared(large).await.unwrap();
+        tx.commit().await.unwrap();
+        let reader = connect(&options, Purpose::Read).await.unwrap();
+        let count = Dialect::Sqlite.statement("SELECT COUNT(*) FROM a", []);
+        let row = reader.query_one_raw(count).await.unwrap().unwrap();
+        assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 1);
+    }
 }

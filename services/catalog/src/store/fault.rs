@@ -67,8 +67,9 @@ const QUERY_CANCELED: &str = "57014";
 /// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
 const GOING: [&str; 6] = ["57P01", "57P02", "57P03", "57P05", "53300", "25P03"];
 
-/// No room: PostgreSQL's disk_full, SQLite's SQLITE_FULL.
-const FULL: [&str; 2] = ["53100", "13"];
+/// No room: PostgreSQL's disk_full, SQLite's SQLITE_FULL, and SQLITE_IOERR_SHMSIZE when there is none
+/// for the index of its log, which is made anew by the first who opens the file.
+const FULL: [&str; 3] = ["53100", "13", "4874"];
 
 /// Nothing may be written: PostgreSQL's read_only_sql_transaction (a standby, say), SQLite's
 /// SQLITE_READONLY.
@@ -83,6 +84,9 @@ impl Fault {
         if matches!(location, Location::Postgres(_)) && is_connection(&error) {
             let message = format!("the database cannot be reached: {error}");
             return Error::unavailable("DATABASE_DOWN", message, Duration::from_secs(1));
+        }
+        if has_code(&error, &FULL) {
+            return Self::Database(error).into();
         }
         let message = format!("the database {location:?} cannot be used: {error}");
         Error::failed_precondition("DATABASE_UNUSABLE", message)
@@ -147,14 +151,6 @@ impl From<Fault> for Error {
                 tracing::warn!(%error, "a statement was given up");
                 Self::unavailable("DATABASE_BUSY", "the database took too long", RETRY_AFTER)
             }
-            Fault::Database(error) if is_connection(&error) => {
-                tracing::warn!(%error, "the database cannot be reached");
-                Self::unavailable(
-                    "DATABASE_DOWN",
-                    "the catalog's database cannot be reached",
-                    RETRY_AFTER,
-                )
-            }
             Fault::Database(error) if has_code(&error, &FULL) => {
                 tracing::error!(%error, "the database has no room left");
                 let message = "the catalog's database has no room left";
@@ -166,6 +162,14 @@ impl From<Fault> for Error {
                 let message = "the catalog's database takes no writes now";
                 Self::unavailable("DATABASE_READ_ONLY", message, RETRY_AFTER)
                     .hint("is it a standby, or mounted read-only? work goes on by itself")
+            }
+            Fault::Database(error) if is_connection(&error) => {
+                tracing::warn!(%error, "the database cannot be reached");
+                Self::unavailable(
+                    "DATABASE_DOWN",
+                    "the catalog's database cannot be reached",
+                    RETRY_AFTER,
+                )
             }
             Fault::Database(error) => Self::internal(error),
             Fault::Corrupt(what) => Self::internal(what),
@@ -189,6 +193,8 @@ mod tests {
             ("25P03", "DATABASE_DOWN"),
             ("40001", "DATABASE_BUSY"),
             ("25001", "DATABASE_BUSY"),
+            ("53100", "DATABASE_FULL"),
+            ("25006", "DATABASE_READ_ONLY"),
             ("22012", "INTERNAL"),
         ] {
             let raise = format!("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$");
@@ -196,5 +202,18 @@ mod tests {
             let error = Error::from(Fault::from(error));
             assert_eq!(error.reason(), reason, "{code}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_may_not_grow_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("catalog.db");
+        let url = format!("sqlite:{}?mode=rwc", file.display());
+        let connection = Database::connect(url).await.unwrap();
+        let grow = "PRAGMA max_page_count = 2; CREATE TABLE a (b); CREATE TABLE c (d)";
+        let error = connection.execute_unprepared(grow).await.unwrap_err();
+        let fault = Fault::from(error);
+        assert_eq!(fault.all_writes(), Some(WaitingReason::DatabaseFull));
+        assert_eq!(Error::from(fault).reason(), "DATABASE_FULL");
     }
 }

@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use aegis_proto::ids::ScanId;
@@ -22,6 +22,9 @@ pub(crate) const POLL: Duration = Duration::from_secs(1);
 /// The same while other replicas say what they change: for what they fail to say.
 const POLL_WHILE_HEARING: Duration = Duration::from_secs(5);
 
+/// Whoever could not write tries again sooner. A failure that is older says nothing any more.
+const ILL_FOR: Duration = Duration::from_secs(30);
+
 /// Who waits for what.
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -34,8 +37,8 @@ pub(crate) struct Hub {
     /// Whether this process hears what others change.
     hears: AtomicBool,
     heard: AtomicU64,
-    /// Why the last write failed, if for a reason that all writes have.
-    ill: Mutex<Option<WaitingReason>>,
+    /// Why the last write failed, if for a reason that all writes have, and when.
+    ill: Mutex<Option<(WaitingReason, Instant)>>,
 }
 
 impl Default for Hub {
@@ -87,12 +90,14 @@ impl Hub {
 
     /// A write failed because the database takes none, or succeeded.
     pub(crate) fn set_ill(&self, ill: Option<WaitingReason>) {
+        let ill = ill.map(|reason| (reason, Instant::now()));
         *self.ill.lock().unwrap_or_else(PoisonError::into_inner) = ill;
     }
 
     /// Why nothing can be written, as far as this process knows.
     pub(crate) fn ill(&self) -> Option<WaitingReason> {
-        *self.ill.lock().unwrap_or_else(PoisonError::into_inner)
+        let (reason, at) = (*self.ill.lock().unwrap_or_else(PoisonError::into_inner))?;
+        (at.elapsed() < ILL_FOR).then_some(reason)
     }
 
     /// Whether this process hears what others change from now on.

@@ -13,7 +13,7 @@ use super::{
     hub::POLL,
     key,
     pick::{self, Pick, pick_task, repeated},
-    retrying, rows, scans, tasks,
+    rows, scans, tasks,
     tx::Tx,
 };
 use crate::domain::{
@@ -138,7 +138,7 @@ impl Store {
     ) -> aegis_mesh::Result<Option<Leased>> {
         const PICKS: usize = 16;
         for _ in 0..PICKS {
-            match retrying(|| self.try_lease(project, call)).await? {
+            match self.writing(|| self.try_lease(project, call)).await? {
                 Attempt::Granted(leased) => return Ok(Some(*leased)),
                 Attempt::Nothing => return Ok(None),
                 Attempt::Lost => {}

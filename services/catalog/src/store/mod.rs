@@ -1,5 +1,6 @@
 //! The database: every intent is one transaction, safe to repeat.
 
+mod alone;
 mod artifacts;
 mod cancel;
 mod catalogues;
@@ -55,6 +56,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use aegis_mesh::{TaskHandle, spawn};
 use aegis_proto::ids::ProjectId;
+use sea_orm::ConnectionTrait;
 
 pub use artifacts::Staged;
 pub use catalogues::PluginCatalogue;
@@ -188,7 +190,8 @@ impl Store {
         &self.inner.secrets.page
     }
 
-    /// As [`retrying`], for what always writes: it shows whether anything can be written.
+    /// As [`retrying`], for what may write: it shows whether nothing can be written. That something
+    /// can, a commit shows (see [`Tx::commit`]).
     async fn writing<T, F: Future<Output = Result<T>>>(
         &self,
         run: impl Fn() -> F,
@@ -197,18 +200,28 @@ impl Store {
             let run = run();
             async {
                 let result = run.await;
-                match &result {
-                    Ok(_) => self.inner.hub.set_ill(None),
-                    Err(fault) => {
-                        if let Some(ill) = fault.all_writes() {
-                            self.inner.hub.set_ill(Some(ill));
-                        }
-                    }
+                if let Err(fault) = &result
+                    && let Some(ill) = fault.all_writes()
+                {
+                    self.inner.hub.set_ill(Some(ill));
                 }
                 result
             }
         };
         retrying(noted).await
+    }
+
+    /// Writes with one statement, which is a transaction of its own.
+    async fn write_row(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = sea_orm::Value>,
+    ) -> Result<()> {
+        let database = &self.inner.database;
+        let statement = database.dialect.statement(sql, values);
+        database.writer.execute_raw(statement).await?;
+        self.inner.hub.set_ill(None);
+        Ok(())
     }
 
     async fn write(&self) -> Result<Tx> {

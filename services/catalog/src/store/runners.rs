@@ -7,7 +7,7 @@ use std::{
 };
 
 use aegis_proto::ids::ProjectId;
-use sea_orm::ConnectionTrait;
+use sea_orm::Value;
 
 use super::{Store, fault::Result, lease::LeaseCall};
 
@@ -72,29 +72,25 @@ impl Store {
         if !self.inner.seen.note(project, runner, None) {
             return Ok(());
         }
-        let database = &self.inner.database;
         let values = [project.as_str().into(), runner.into()];
-        let statement = database.dialect.statement(STILL_THERE, values);
-        database.writer.execute_raw(statement).await?;
-        Ok(())
+        self.write_row(STILL_THERE, values).await
     }
 
     /// Notes that a runner asked for work.
-    pub(crate) async fn saw_runner(&self, project: &ProjectId, call: &LeaseCall) -> Result<()> {
+    pub(crate) async fn saw_runner(
+        &self,
+        project: &ProjectId,
+        call: &LeaseCall,
+    ) -> aegis_mesh::Result<()> {
         if !self.inner.seen.is_due(project, call) {
             return Ok(());
         }
-        let database = &self.inner.database;
-        let statement = database.dialect.statement(
-            SEEN,
-            [
-                project.as_str().into(),
-                call.runner_id.as_str().into(),
-                call.plugin_catalogue.as_str().into(),
-                call.slots.into(),
-            ],
-        );
-        database.writer.execute_raw(statement).await?;
-        Ok(())
+        let values: [Value; 4] = [
+            project.as_str().into(),
+            call.runner_id.as_str().into(),
+            call.plugin_catalogue.as_str().into(),
+            call.slots.into(),
+        ];
+        self.writing(|| self.write_row(SEEN, values.clone())).await
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Tx {
     inner: DatabaseTransaction,
     dialect: Dialect,
     hub: Arc<Hub>,
+    writes: bool,
     wake_queue: bool,
     wake_checks: bool,
     wake_scans: Vec<ScanId>,
@@ -39,6 +40,7 @@ impl Tx {
             inner,
             dialect,
             hub: Arc::clone(hub),
+            writes: true,
             wake_queue: false,
             wake_checks: false,
             wake_scans: Vec::new(),
@@ -60,6 +62,7 @@ impl Tx {
             inner: begin(reader, options).await?,
             dialect,
             hub: Arc::clone(hub),
+            writes: false,
             wake_queue: false,
             wake_checks: false,
             wake_scans: Vec::new(),
@@ -147,9 +150,12 @@ impl Tx {
         self.wake_scans.push(scan);
     }
 
-    /// Commits, then wakes.
+    /// Commits, then wakes. What is committed shows that the database takes writes.
     pub(crate) async fn commit(self) -> Result<()> {
         self.inner.commit().await?;
+        if self.writes {
+            self.hub.set_ill(None);
+        }
         if self.wake_queue {
             self.hub.changed(Change::Queue);
         }

@@ -1,6 +1,7 @@
 //! One suite for every database: each case runs on SQLite and on PostgreSQL, and after each the
 //! books must balance.
 
+mod alone;
 mod artifacts;
 mod backpressure;
 mod cancel;
