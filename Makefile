@@ -16,7 +16,7 @@ export AEGIS_GARAK_PYTHON := $(TOOLS)/garak/bin/python
 # What garak's plugins can do here is found out once per installation, about a minute.
 export AEGIS_UP__GARAK_RUNNER__CATALOGUE_DIR := $(TOOLS)/catalogue
 
-.PHONY: help demo test chaos soak bench bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python test-deploy baseline tools clean
+.PHONY: help demo test chaos soak bench bench-mesh bench-large build images lint lint-rust lint-proto lint-python lint-deploy test-rust test-python test-deploy baseline tools clean
 
 help: ## What there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,10 @@ LARGE ?=
 bench-large: build $(TOOLS)/garak.done $(TOOLS)/postgres.done $(TOOLS)/s3.done $(TOOLS)/mlflow.done ## Measure a history of a million scans, two hours and 40 GB
 	cargo build --release --locked -p aegis-artifact --example upload_s3
 	cargo run --release --locked -p aegis-bench -- large $(LARGE)
+
+bench-mesh: $(TOOLS)/garak.done $(TOOLS)/postgres.done ## Measure deaths, slots, the queue and a thousand watchers, some twenty minutes
+	cargo build --release --locked --workspace --bins
+	target/release/aegis-bench runner-death service-death progress queue scaling
 
 build: $(TOOLS)/machine.done ## The release binaries
 	cargo build --release --locked -p aegis-cli

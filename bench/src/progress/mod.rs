@@ -22,10 +22,10 @@ const WATCHERS: usize = 1_000;
 /// Events whose way is timed, one at a time.
 const TIMED: usize = 200;
 const EVERY: Duration = Duration::from_millis(100);
-/// Of a flood: 50 events a second, each as long as this makes it, some 300 bytes to the browser.
-const FLOOD: usize = 1_000;
-const AT_ONCE: usize = 5;
-const PAD: usize = 60;
+/// Of a flood: 60 events a second, each as long as this makes it, some 300 bytes to the browser.
+const FLOOD: usize = 1_200;
+const AT_ONCE: usize = 6;
+const PAD: usize = 25;
 
 const SETTINGS: [(&str, &str, &str); 1] = [("scan-orchestrator", "LEASE_SECONDS", "600")];
 

@@ -1,7 +1,7 @@
 //! Which work a poll gets. Reads alone: a poll that finds nothing disturbs no writer.
 
 use aegis_proto::ids::{ProjectId, ScanId};
-use sea_orm::{EntityTrait, QueryResult, Value};
+use sea_orm::{EntityTrait, Value};
 
 use super::{
     Store,
@@ -27,25 +27,19 @@ const REPEATED: &str = "
 const RUNNING_SCANS: &str = "
     SELECT COUNT(*) AS running FROM scans WHERE project_id = $1 AND in_flight > 0";
 
-/// All that wait may be waiting out a backoff.
+/// All that wait may be waiting out a backoff. A condition, not a join: of a join the database may
+/// begin with the tasks, all of them.
 macro_rules! has_task_that_may_run {
-    ($scan:literal) => {
+    ($scan:literal, $kind:literal) => {
         concat!(
             "EXISTS (SELECT 1 FROM tasks t WHERE t.project_id = ",
             $scan,
             ".project_id AND t.scan_id = ",
             $scan,
-            ".id AND t.kind = 'PROBE' AND t.state = 'QUEUED' AND t.not_before <= (SELECT {now}))"
+            ".id AND t.kind = '",
+            $kind,
+            "' AND t.state = 'QUEUED' AND t.not_before <= (SELECT {now}))"
         )
-    };
-}
-
-/// Slots of all other runners with the poll's catalogue that were there of late.
-macro_rules! other_slots {
-    () => {
-        "(SELECT CAST(COALESCE(SUM(slots), 0) AS BIGINT) FROM runners
-          WHERE project_id = $1 AND plugin_catalogue = $2 AND runner_id <> $3
-            AND seen_at > (SELECT {now}) - $4) AS other_slots"
     };
 }
 
@@ -61,44 +55,72 @@ macro_rules! lane_has_room {
 /// lanes without room or work are not in the index lanes_with_room, paused ones lie past the
 /// end of its range, and of each lane that is left only the first row of scans_with_work is
 /// looked at, which again has only scans with room and work that are not paused.
-const ANY_SCAN: &str = concat!(
-    "SELECT s.id AS scan_id, ",
-    other_slots!(),
-    " FROM lanes l
-    JOIN scans s ON s.project_id = l.project_id AND s.id = (
-        SELECT c.id FROM scans c
-        WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
-          AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED' AND ",
-    has_task_that_may_run!("c"),
-    " ORDER BY c.priority DESC, c.id LIMIT 1)
-    WHERE l.project_id = $1 AND l.queued > 0 AND ",
-    lane_has_room!(),
-    " ORDER BY s.priority DESC, s.id LIMIT 1"
-);
+macro_rules! any_scan {
+    () => {
+        concat!(
+            "SELECT s.id FROM lanes l
+             JOIN scans s ON s.project_id = l.project_id AND s.id = (
+                SELECT c.id FROM scans c
+                WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
+                  AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED' AND ",
+            has_task_that_may_run!("c", "PROBE"),
+            " ORDER BY c.priority DESC, c.id LIMIT 1)
+             WHERE l.project_id = $1 AND l.queued > 0 AND ",
+            lane_has_room!(),
+            " ORDER BY s.priority DESC, s.id LIMIT 1"
+        )
+    };
+}
 
 /// The same when as many scans run as may: only they get more. The index scans_in_flight has no
 /// others, so what waits behind them costs nothing.
-const RUNNING_SCAN: &str = concat!(
-    "SELECT s.id AS scan_id, ",
-    other_slots!(),
-    " FROM scans s
-    JOIN lanes l ON l.project_id = s.project_id AND l.id = s.lane_id
-    WHERE s.project_id = $1 AND s.in_flight > 0 AND s.plugin_catalogue = $2
-      AND s.queued > 0 AND s.in_flight < s.max_in_flight AND s.state <> 'PAUSED' AND ",
-    lane_has_room!(),
-    " AND ",
-    has_task_that_may_run!("s"),
-    " ORDER BY s.priority DESC, s.id LIMIT 1"
-);
+macro_rules! running_scan {
+    () => {
+        concat!(
+            "SELECT s.id FROM scans s
+             JOIN lanes l ON l.project_id = s.project_id AND l.id = s.lane_id
+             WHERE s.project_id = $1 AND s.in_flight > 0 AND s.plugin_catalogue = $2
+               AND s.queued > 0 AND s.in_flight < s.max_in_flight AND s.state <> 'PAUSED' AND ",
+            lane_has_room!(),
+            " AND ",
+            has_task_that_may_run!("s", "PROBE"),
+            " ORDER BY s.priority DESC, s.id LIMIT 1"
+        )
+    };
+}
 
 /// The best scan whose report is to be made: it needs no room in a lane.
-const REPORT: &str = "
-    SELECT s.id AS scan_id FROM scans s
-    JOIN tasks t ON t.project_id = s.project_id AND t.scan_id = s.id
-        AND t.kind = 'REPORT' AND t.state = 'QUEUED'
-    WHERE s.project_id = $1 AND s.plugin_catalogue = $2 AND s.report_queued
-      AND t.not_before <= (SELECT {now})
-    ORDER BY s.priority DESC, s.id LIMIT 1";
+macro_rules! report {
+    () => {
+        concat!(
+            "SELECT s.id FROM scans s
+             WHERE s.project_id = $1 AND s.plugin_catalogue = $2 AND s.report_queued AND ",
+            has_task_that_may_run!("s", "REPORT"),
+            " ORDER BY s.priority DESC, s.id LIMIT 1"
+        )
+    };
+}
+
+/// All that a poll asks for, but a check, at once: most polls find nothing. $3 is the runner, $4 for
+/// how long one is there, $5 the request, $6 how many scans may run at once.
+const FOUND: &str = concat!(
+    "SELECT
+        CASE WHEN EXISTS (SELECT 1 FROM tasks WHERE project_id = $1 AND lease_runner = $3
+            AND lease_request_id = $5 AND state = 'RUNNING') THEN 1 ELSE 0 END AS is_repeat,
+        (",
+    report!(),
+    ") AS report,
+        CASE WHEN $6 = 0 OR (
+            SELECT COUNT(*) FROM scans WHERE project_id = $1 AND in_flight > 0) < $6
+        THEN (",
+    any_scan!(),
+    ") ELSE (",
+    running_scan!(),
+    ") END AS probe,
+        (SELECT CAST(COALESCE(SUM(slots), 0) AS BIGINT) FROM runners
+         WHERE project_id = $1 AND plugin_catalogue = $2 AND runner_id <> $3
+           AND seen_at > (SELECT {now}) - $4) AS other_slots"
+);
 
 /// The longest task of the scan. Its scan is locked, so nobody else picks it. That lock is waited
 /// for, not skipped: it is held for a millisecond, and a poll that skips the only scan there is
@@ -125,27 +147,27 @@ pub(super) enum Pick {
 
 impl Store {
     pub(super) async fn pick(&self, project: &ProjectId, call: &LeaseCall) -> Result<Option<Pick>> {
-        if self.query(REPEATED, poll(project, call)).await?.is_some() {
+        let Some(found) = self.query(FOUND, asked(project, call)).await? else {
+            return Ok(None);
+        };
+        if found.try_get::<i32>("", "is_repeat")? == 1 {
             return Ok(Some(Pick::Repeat));
         }
         // Short, and somebody waits for it.
         if let Some(check) = self.pick_check(project, call).await? {
             return Ok(Some(Pick::Check(check)));
         }
-        if let Some(row) = self.query(REPORT, of_catalogue(project, call)).await? {
-            return Ok(Some(Pick::Report(scan_of(&row)?)));
+        if let Some(scan) = found.try_get("", "report")? {
+            return Ok(Some(Pick::Report(ScanId(scan))));
         }
-        let running = match call.max_running_scans {
-            0 => None,
-            _ => self.query(RUNNING_SCANS, [project.as_str().into()]).await?,
+        let Some(scan) = found.try_get("", "probe")? else {
+            return Ok(None);
         };
-        let running = running.map_or(Ok(0), |row| row.try_get("", "running"))?;
-        let sql = match call.may_start(running) {
-            true => ANY_SCAN,
-            false => RUNNING_SCAN,
-        };
-        let row = self.query(sql, of_runner(project, call)).await?;
-        row.map(|row| probe_of(&row, call)).transpose()
+        let others: i64 = found.try_get("", "other_slots")?;
+        Ok(Some(Pick::Probe {
+            scan: ScanId(scan),
+            slots: i32::try_from(i64::from(call.slots) + others).unwrap_or(i32::MAX),
+        }))
     }
 
     /// How the database looks for a probe or a check to lease, in its own words: for whoever wonders
@@ -173,9 +195,7 @@ impl Store {
         };
         let mut plan = String::new();
         for (sql, values) in [
-            (RUNNING_SCANS, vec![project.as_str().into()]),
-            (ANY_SCAN, of_runner(project, call).into()),
-            (RUNNING_SCAN, of_runner(project, call).into()),
+            (FOUND, Vec::from(asked(project, call))),
             (checks::PICK, checks::pick_values(project, call).into()),
         ] {
             for row in tx.all(&format!("{explain} {sql}"), values).await? {
@@ -202,17 +222,6 @@ pub(super) async fn may_start(tx: &Tx, project: &ProjectId, call: &LeaseCall) ->
     let running = tx.one(RUNNING_SCANS, values).await?;
     let running = running.map_or(Ok(0), |row| row.try_get("", "running"))?;
     Ok(call.may_start(running))
-}
-
-fn scan_of(row: &QueryResult) -> Result<ScanId> {
-    Ok(ScanId(row.try_get("", "scan_id")?))
-}
-
-fn probe_of(row: &QueryResult, call: &LeaseCall) -> Result<Pick> {
-    let others: i64 = row.try_get("", "other_slots")?;
-    let slots = i32::try_from(i64::from(call.slots) + others).unwrap_or(i32::MAX);
-    let scan = scan_of(row)?;
-    Ok(Pick::Probe { scan, slots })
 }
 
 pub(super) async fn repeated(
@@ -244,19 +253,13 @@ fn poll(project: &ProjectId, call: &LeaseCall) -> [Value; 3] {
     ]
 }
 
-fn of_catalogue(project: &ProjectId, call: &LeaseCall) -> [Value; 2] {
+fn asked(project: &ProjectId, call: &LeaseCall) -> [Value; 6] {
     [
         project.as_str().into(),
         call.plugin_catalogue.as_str().into(),
-    ]
-}
-
-fn of_runner(project: &ProjectId, call: &LeaseCall) -> [Value; 4] {
-    let [project, catalogue] = of_catalogue(project, call);
-    [
-        project,
-        catalogue,
         call.runner_id.as_str().into(),
         runners::PRESENT_FOR_MS.into(),
+        call.request_id.as_str().into(),
+        i64::from(call.max_running_scans).into(),
     ]
 }
