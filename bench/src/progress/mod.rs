@@ -1,12 +1,13 @@
 //! How soon, and how many, events of a scan come to a thousand who watch it.
 
+mod crowd;
 mod watchers;
 
 use std::{sync::Arc, time::Duration};
 
 use aegis_proto::internal::task::v1::Lease;
 use anyhow::{Context, Result};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use self::watchers::{Sent, Watchers};
@@ -59,7 +60,24 @@ pub(crate) async fn measure(table: &mut Table) -> Result<()> {
         scan.flood(&services, 2).await?,
         "≥ 50,000 /s",
     );
+    table.fact(
+        &format!("a pause to the watcher of its scan, {WATCHERS} scans with one each"),
+        crowd::measure(&services).await?,
+        "p99 < 250 ms",
+    );
     services.stop()
+}
+
+/// One probe, of a target that is never called.
+fn spec() -> Value {
+    json!({
+        "target": {
+            "type": "openai.OpenAICompatible",
+            "name": "bench",
+            "options": {"uri": "http://127.0.0.1:9/v1"},
+        },
+        "include": ["probes.test.Blank"],
+    })
 }
 
 /// One that runs, at a runner of ours.
@@ -71,15 +89,7 @@ struct Scan {
 
 impl Scan {
     async fn begin(services: &Services, runner: &Runner) -> Result<Self> {
-        let spec = json!({
-            "target": {
-                "type": "openai.OpenAICompatible",
-                "name": "bench",
-                "options": {"uri": "http://127.0.0.1:9/v1"},
-            },
-            "include": ["probes.test.Blank"],
-        });
-        let id = services.gateway(1)?.create(&spec).await?;
+        let id = services.gateway(1)?.create(&spec()).await?;
         let lease = runner.lease().await?.context("nothing to lease")?;
         Ok(Self {
             id,
