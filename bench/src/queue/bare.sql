@@ -2,34 +2,38 @@
 -- lease.rs, finish.rs, conclude.rs), with nothing around: no service, no RPC, and of each row only
 -- what changes is written.
 \set request random(1, 9000000000000)
-SELECT 1 FROM tasks
-WHERE project_id = 'default' AND lease_runner = 'pgbench' AND lease_request_id = :request::text
-  AND state = 'RUNNING';
+SELECT
+  CASE WHEN EXISTS (SELECT 1 FROM tasks
+    WHERE project_id = 'default' AND lease_runner = 'pgbench' AND lease_request_id = :request::text
+      AND state = 'RUNNING') THEN 1 ELSE 0 END AS repeat,
+  (SELECT s.id FROM scans s
+   WHERE s.project_id = 'default' AND s.plugin_catalogue = :catalogue::text AND s.report_queued
+     AND EXISTS (SELECT 1 FROM tasks t WHERE t.project_id = s.project_id AND t.scan_id = s.id
+       AND t.kind = 'REPORT' AND t.state = 'QUEUED' AND t.not_before <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
+   ORDER BY s.priority DESC, s.id LIMIT 1) AS report,
+  coalesce((
+    SELECT best.id FROM (
+      SELECT (
+        SELECT c.id FROM scans c
+        WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = :catalogue::text
+          AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED'
+          AND EXISTS (SELECT 1 FROM tasks t WHERE t.project_id = c.project_id AND t.scan_id = c.id
+            AND t.kind = 'PROBE' AND t.state = 'QUEUED' AND t.not_before <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
+        ORDER BY c.priority DESC, c.id LIMIT 1) AS id
+      FROM lanes l
+      WHERE l.project_id = 'default' AND l.queued > 0 AND l.in_flight < l.max_in_flight
+        AND (l.backpressure_since IS NULL OR l.in_flight = 0) AND l.paused_until <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+    ) AS best
+    WHERE best.id IS NOT NULL
+    ORDER BY (SELECT s.priority FROM scans s WHERE s.project_id = 'default' AND s.id = best.id) DESC, best.id
+    LIMIT 1
+  ), '00000000-0000-0000-0000-000000000000'::uuid) AS scan,
+  (SELECT SUM(slots) FROM runners
+   WHERE project_id = 'default' AND plugin_catalogue = :catalogue::text AND runner_id <> 'pgbench'
+     AND seen_at > (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint) - 60000) AS slots \gset
 SELECT id FROM checks
-WHERE project_id = 'default' AND state = 'QUEUED'
-  AND not_before <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+WHERE project_id = 'default' AND state = 'QUEUED' AND not_before <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
 ORDER BY id LIMIT 1;
-SELECT s.id FROM scans s
-JOIN tasks t ON t.project_id = s.project_id AND t.scan_id = s.id
-  AND t.kind = 'REPORT' AND t.state = 'QUEUED'
-WHERE s.project_id = 'default' AND s.plugin_catalogue = :catalogue::text AND s.report_queued
-  AND t.not_before <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-ORDER BY s.priority DESC, s.id LIMIT 1;
-SELECT coalesce((
-  SELECT s.id FROM lanes l
-  JOIN scans s ON s.project_id = l.project_id AND s.id = (
-    SELECT c.id FROM scans c
-    WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = :catalogue::text
-      AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED'
-      AND EXISTS (SELECT 1 FROM tasks t WHERE t.project_id = c.project_id AND t.scan_id = c.id
-        AND t.kind = 'PROBE' AND t.state = 'QUEUED'
-        AND t.not_before <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint))
-    ORDER BY c.priority DESC, c.id LIMIT 1)
-  WHERE l.project_id = 'default' AND l.queued > 0 AND l.in_flight < l.max_in_flight
-    AND (l.backpressure_since IS NULL OR l.in_flight = 0)
-    AND l.paused_until <= (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-  ORDER BY s.priority DESC, s.id LIMIT 1
-), '00000000-0000-0000-0000-000000000000'::uuid) AS scan \gset
 BEGIN;
 SELECT * FROM scans WHERE project_id = 'default' AND id = :scan::uuid FOR NO KEY UPDATE;
 SELECT * FROM lanes
@@ -41,9 +45,6 @@ SELECT coalesce((
     AND not_before <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint
   ORDER BY planned_calls DESC, ordinal, shard_index LIMIT 1 FOR NO KEY UPDATE
 ), '00000000-0000-0000-0000-000000000000'::uuid) AS task \gset
-SELECT SUM(slots) FROM runners
-WHERE project_id = 'default' AND plugin_catalogue = :catalogue::text AND runner_id <> 'pgbench'
-  AND seen_at > (extract(epoch FROM clock_timestamp()) * 1000)::bigint - 60000;
 UPDATE tasks SET state = 'RUNNING', epoch = epoch + 1, granted = 1, lease_runner = 'pgbench',
   lease_request_id = :request::text, lease_token_hash = sha256(convert_to(:request::text, 'UTF8')),
   lease_expires_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 3600000

@@ -54,20 +54,27 @@ macro_rules! lane_has_room {
 /// The best scan that has a probe task to lease. An empty poll costs the same whatever waits:
 /// lanes without room or work are not in the index lanes_with_room, paused ones lie past the
 /// end of its range, and of each lane that is left only the first row of scans_with_work is
-/// looked at, which again has only scans with room and work that are not paused.
+/// looked at, which again has only scans with room and work that are not paused. Their priorities
+/// are looked up one by one: for a join the database may read all scans there are.
 macro_rules! any_scan {
     () => {
         concat!(
-            "SELECT s.id FROM lanes l
-             JOIN scans s ON s.project_id = l.project_id AND s.id = (
-                SELECT c.id FROM scans c
-                WHERE c.project_id = l.project_id AND c.lane_id = l.id AND c.plugin_catalogue = $2
-                  AND c.queued > 0 AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED' AND ",
+            "SELECT best.id FROM (
+                SELECT (
+                    SELECT c.id FROM scans c
+                    WHERE c.project_id = l.project_id AND c.lane_id = l.id
+                      AND c.plugin_catalogue = $2 AND c.queued > 0
+                      AND c.in_flight < c.max_in_flight AND c.state <> 'PAUSED' AND ",
             has_task_that_may_run!("c", "PROBE"),
-            " ORDER BY c.priority DESC, c.id LIMIT 1)
-             WHERE l.project_id = $1 AND l.queued > 0 AND ",
+            "       ORDER BY c.priority DESC, c.id LIMIT 1) AS id
+                FROM lanes l
+                WHERE l.project_id = $1 AND l.queued > 0 AND ",
             lane_has_room!(),
-            " ORDER BY s.priority DESC, s.id LIMIT 1"
+            ") AS best
+             WHERE best.id IS NOT NULL
+             ORDER BY (SELECT s.priority FROM scans s WHERE s.project_id = $1 AND s.id = best.id) DESC,
+                best.id
+             LIMIT 1"
         )
     };
 }
